@@ -1,0 +1,136 @@
+"""What comes out: reports, the findings they claim, and drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Presence = Literal["present", "absent", "uncertain"]
+Side = Literal["left", "right", "bilateral", ""]
+Severity = Literal["mild", "moderate", "severe", ""]
+Change = Literal["new", "increased", "decreased", "unchanged", "resolved", ""]
+ParseStatus = Literal["complete", "truncated", "malformed"]
+PRESENCES: tuple[Presence, ...] = get_args(Presence)
+SIDES: tuple[Side, ...] = get_args(Side)
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+CHANGES: tuple[Change, ...] = get_args(Change)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a report claims, or that a study truly shows."""
+
+    name: str
+    """Name in the knowledge file, such as ``pleural effusion``."""
+    presence: Presence = "present"
+    """Whether it is claimed present, absent or uncertain (hedged)."""
+    side: Side = ""
+    """Body side; empty when it has none or none is stated."""
+    location: str = ""
+    """Location name of the knowledge file, such as ``lower zone``; empty when none is stated."""
+    severity: Severity = ""
+    """Grade; words of size are mapped to it (small = mild, large = severe)."""
+    change: Change = ""
+    """Change against the prior; empty when none is stated."""
+    span: tuple[int, int] | None = None
+    """Start and end of the evidence in the text, in characters, end exclusive; None for a truth."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "name": self.name,
+            "presence": self.presence,
+            "side": self.side,
+            "location": self.location,
+            "severity": self.severity,
+            "change": self.change,
+            "span": list(self.span) if self.span else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """Return the finding that ``to_json`` wrote."""
+        span = data.get("span")
+        return cls(
+            name=data["name"],
+            presence=data.get("presence", "present"),
+            side=data.get("side", ""),
+            location=data.get("location", ""),
+            severity=data.get("severity", ""),
+            change=data.get("change", ""),
+            span=(span[0], span[1]) if span else None,
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report in two sections; either may be empty."""
+
+    findings: str = ""
+    """The Findings section, without its header."""
+    impression: str = ""
+    """The Impression section, without its header."""
+
+    @property
+    def text(self) -> str:
+        """The one string that metrics see: ``Findings: … Impression: …``; an empty section is left out with its header.
+
+        >>> Report("Clear lungs.", "Normal chest.").text
+        'Findings: Clear lungs. Impression: Normal chest.'
+        >>> Report(impression="Normal chest.").text
+        'Impression: Normal chest.'
+        """
+        parts = (("Findings", self.findings), ("Impression", self.impression))
+        return " ".join(f"{name}: {text.strip()}" for name, text in parts if text.strip())
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Names of the sections that are not empty, in order."""
+        parts = (("findings", self.findings), ("impression", self.impression))
+        return tuple(name for name, text in parts if text.strip())
+
+    def __bool__(self) -> bool:
+        return bool(self.sections)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {"findings": self.findings, "impression": self.impression}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """Return the report that ``to_json`` wrote."""
+        return cls(findings=data.get("findings") or "", impression=data.get("impression") or "")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a model's text says once a prompt style has read it."""
+
+    study: str
+    """Id of the study it was drafted for."""
+    report: Report
+    """The report; the reasoning around it, if any, is not part of it."""
+    parse: ParseStatus = "complete"
+    """``truncated``: the length limit cut it; ``malformed``: no report can be told from the text."""
+    reason: str = ""
+    """Why it is not complete, in words."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a report in it that can be scored as such."""
+        return self.parse != "malformed" and bool(self.report)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"study": self.study, "report": self.report.to_json(), "parse": self.parse, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Draft:
+        """Return the draft that ``to_json`` wrote."""
+        return cls(
+            study=data["study"],
+            report=Report.from_json(data["report"]),
+            parse=data.get("parse", "complete"),
+            reason=data.get("reason", ""),
+        )
