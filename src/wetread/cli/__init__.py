@@ -1,0 +1,93 @@
+"""The commands. Nothing heavy is imported until a command needs it, so ``wetread --help`` answers at once.
+
+Exit codes: 0 all done, 1 some items refused or failed, 2 usage, 3 something needed is missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+import wetread
+from wetread.cli import demo, draft, evaluate, phantom, train
+from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError
+
+app = typer.Typer(
+    name="wetread",
+    help="Drafts radiology reports, and trains, scores and reviews the models that draft them. "
+    "A research tool: every draft is for a radiologist to verify.",
+    rich_markup_mode=None,  # plain help: the rich one costs a quarter of a second at every start
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+app.command("demo")(demo.run)
+app.command("draft")(draft.run)
+app.command("evaluate")(evaluate.run)
+app.command("phantom")(phantom.run)
+app.add_typer(train.app, name="train")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    if debug:
+        os.environ["WETREAD_DEBUG"] = "1"
+    if version:
+        typer.echo(f"wetread {wetread.__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error is one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in given:  # accepted anywhere, since it is asked for after something went wrong
+        given = ["--debug", *(one for one in given if one != "--debug")]
+    sys.exit(_run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else EXIT_OK
+    except WetreadError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        where = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+        return _fail(f"{error.format_message()}{where}", EXIT_USAGE)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail(
+            "interrupted; what was finished is kept. The same command with the same --out continues.", EXIT_INTERRUPTED
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the pipe has left
+        return EXIT_SOME_FAILED
+    except Exception as error:
+        if _debug():
+            raise
+        return _fail(
+            f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
+            "This is a fault in wetread; run the command again with --debug to see where, and report it.",
+            EXIT_SOME_FAILED,
+        )
+
+
+def _fail(message: str, code: int) -> int:
+    if _debug():
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"wetread: {message}\n")
+    return code
+
+
+def _debug() -> bool:
+    return bool(os.environ.get("WETREAD_DEBUG"))

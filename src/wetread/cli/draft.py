@@ -1,0 +1,95 @@
+"""``wetread draft``: images in, draft reports out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from wetread.runs.draft import DraftRecord
+
+
+def run(
+    paths: list[Path] = typer.Argument(..., help="DICOM, PNG or JPEG files, or folders of them.", metavar="PATH..."),
+    model: str = typer.Option(
+        ..., "--model", help="A model folder (runs/demo/model), a Hugging Face id, or 'template'."
+    ),
+    json_file: Path | None = typer.Option(
+        None, "--json", help="Write the whole records to this file, as a JSON list; - for standard output."
+    ),
+    out: Path | None = typer.Option(None, "--out", help="Run folder; a killed command continues there."),
+    indication: str | None = typer.Option(None, "--indication", help="Why the examination was asked for."),
+    comparison: str | None = typer.Option(None, "--comparison", help="What it is to be compared with."),
+    age: int | None = typer.Option(None, "--age", min=0, max=130, help="Age in years."),
+    sex: str | None = typer.Option(None, "--sex", help="female, male or unknown."),
+    force: bool = typer.Option(False, "--force", help="Draft even where the header names another anatomy or modality."),
+    batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
+    max_new_tokens: int = typer.Option(192, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
+) -> int:
+    """Draft reports of radiographs. AI drafts for a radiologist to verify; research use only."""
+    from wetread import models
+    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, nearest
+    from wetread.records import SEXES, Sampling
+    from wetread.runs import draft as drafting
+    from wetread.runs.store import RunFolder
+    from wetread.studies import find_studies
+
+    if sex is not None and sex not in SEXES:
+        raise UsageError(f"unknown --sex {sex!r}.{nearest(sex, SEXES)} Allowed: {', '.join(SEXES)}.")
+    context = drafting.Context(indication, comparison, age, sex)
+    sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
+    items = find_studies(paths, force=force)
+    opened = models.open_model(model, device=device)
+    folder = None
+    if out is not None:
+        config = {"model": model, "max_new_tokens": max_new_tokens, "force": force, **vars(context)}
+        folder = RunFolder.open(out, "draft", config)
+    records = []
+    for record in drafting.draft(items, opened, sampling=sampling, context=context, run=folder):
+        records.append(record)
+        if str(json_file) != "-":
+            _show(record)
+    if json_file is not None:
+        _write(json_file, [record.to_json() for record in records])
+    _summary(records)
+    return EXIT_OK if all(record.status == "drafted" for record in records) else EXIT_SOME_FAILED
+
+
+def _show(record: DraftRecord) -> None:
+    if record.status != "drafted":
+        typer.echo(f"{record.study}: {record.status}: {record.reason}")
+        return
+    typer.echo(f"{record.study}  [{record.model}]")
+    for name, text in (("Findings", record.report.findings), ("Impression", record.report.impression)):
+        if text:
+            typer.echo(f"  {name}: {text}")
+    notes = [note for image in record.images for note in image["notes"]]
+    for note in dict.fromkeys([record.reason, *notes] if record.reason else notes):
+        typer.echo(f"  note: {note}")
+
+
+def _write(path: Path, records: list[dict[str, Any]]) -> None:
+    from wetread.runs.store import disk_error, write_atomic
+
+    text = json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def _summary(records: list[DraftRecord]) -> None:
+    from wetread.runs.draft import NOTICE
+
+    counts = {status: sum(record.status == status for record in records) for status in ("drafted", "refused", "failed")}
+    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no image found"
+    sys.stderr.write(f"{told}. {NOTICE}\n")

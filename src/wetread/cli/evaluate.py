@@ -1,0 +1,121 @@
+"""``wetread evaluate``: systems against references, with baselines and intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wetread.records import Study
+    from wetread.runs.evaluate import Row
+
+
+def run(
+    data: Path = typer.Option(..., "--data", help="Folder with studies.jsonl."),
+    model: list[str] = typer.Option(
+        [], "--model", help="NAME=MODEL or MODEL (folder, Hugging Face id, 'template'); repeatable."
+    ),
+    split: str = typer.Option("test", "--split", help="Split that is scored."),
+    out: Path = typer.Option(..., "--out", help="Run folder; a killed command continues there."),
+    json_file: Path | None = typer.Option(None, "--json", help="Write data and rows to this file."),
+    by: str | None = typer.Option(
+        None, "--by", help="Also score by this column: site, sex, or a key of the studies' meta."
+    ),
+    limit: int = typer.Option(0, "--limit", min=0, help="Score the first so many studies; 0: all."),
+    batch: int = typer.Option(64, "--batch", min=1, max=4096, help="Studies generated at once."),
+    max_new_tokens: int = typer.Option(160, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
+    resamples: int = typer.Option(2000, "--resamples", min=100, max=1_000_000, help="Bootstrap resamples."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Seed of the bootstrap."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
+) -> int:
+    """Score models on a split, beside the constant-template and most-frequent-report baselines."""
+    from wetread import models
+    from wetread.records import Sampling
+    from wetread.runs import evaluate
+    from wetread.runs.progress import bar
+    from wetread.runs.store import RunFolder
+
+    named = [_named(one) for one in model]
+    studies, training = _studies(data, split, limit)
+    config = {
+        "data": str(data),
+        "split": split,
+        "limit": limit,
+        "max_new_tokens": max_new_tokens,
+        "models": dict(named),
+    }
+    folder = RunFolder.open(out, "evaluate", config)
+    sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
+    systems: dict[str, Any] = {
+        **evaluate.baselines(training),
+        **{name: path for name, path in named if path != "template"},
+    }
+    rows: list[Row] = []
+    for name, system in systems.items():
+        opened = models.open_model(system, device=device) if isinstance(system, str) else system
+        with bar(name, len(studies)) as line:
+            drafts = evaluate.answer(opened, name, studies, sampling, folder, line.advance)
+        judged = evaluate.judge(name, drafts, studies, folder)
+        rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples)
+        for stratum, keep in (evaluate.strata(by, studies) if by else {}).items():
+            rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples, stratum=stratum, keep=keep)
+    source = studies[0].source or "unknown source"
+    told = f"{source} data" if source == "phantom" else source
+    _print(rows, f"{len(studies)} studies, split {split}, {told}")
+    if json_file is not None:
+        body = {
+            "data": f"{data.name}/{split} ({told}, {len(studies)} studies)",
+            "rows": [row.to_json() for row in rows],
+        }
+        write_json(json_file, body)
+    return 0
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Write ``body`` to ``path`` whole or not at all."""
+    from wetread.runs.store import disk_error, write_atomic
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, mark, path = text.partition("=")
+    if mark:
+        return name, path
+    parts = [part for part in Path(text).parts if part != "model"]
+    return ("/".join(parts[-2:]) if text != "template" else text), text
+
+
+def _studies(data: Path, split: str, limit: int) -> tuple[Sequence[Study], Sequence[Study]]:
+    from wetread.errors import MissingError, UsageError
+    from wetread.studies import folder
+
+    if not (data / "studies.jsonl").is_file():
+        raise MissingError(
+            f"no studies.jsonl in {data}. Make phantom studies with `wetread phantom --out {data} --studies 1000`."
+        )
+    every = folder.read(data)
+    chosen = [study for study in every if study.split == split and study.report]
+    if not chosen:
+        have = ", ".join(sorted({study.split or "(none)" for study in every}))
+        raise UsageError(f"{data} has no study with a report in split {split!r}; it has: {have}.")
+    return chosen[:limit] if limit else chosen, [study for study in every if study.split == "train"]
+
+
+def _print(rows: Sequence[Row], title: str) -> None:
+    from rich.console import Console
+
+    from wetread.runs.table import table
+
+    for stratum in dict.fromkeys(row.stratum for row in rows):
+        part = [row for row in rows if row.stratum == stratum]
+        Console().print(table(part, title if not stratum else f"{title}: {stratum}"))

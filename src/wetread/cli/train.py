@@ -1,0 +1,64 @@
+"""``wetread train sft`` and ``wetread train rl``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+app = typer.Typer(
+    help="Train a model: sft (on reports), then rl (on clinical rewards).", rich_markup_mode=None, no_args_is_help=True
+)
+
+CONFIG = typer.Option(None, "--config", help="YAML file with config keys.")
+SET = typer.Option([], "--set", help="key=value, with dotted keys; repeatable.", show_default=False)
+OUT = typer.Option(
+    ..., "--out", help="Run folder; the model is written to OUT/model. The same command continues a killed run."
+)
+
+
+@app.command("sft")
+def sft(config: Path | None = CONFIG, set_: list[str] = SET, out: Path = OUT) -> int:
+    """Supervised fine-tuning on reports."""
+    from wetread.runs.config import build
+    from wetread.training.config import SftConfig
+
+    made = build(SftConfig, config, set_)
+    from wetread.training import sft as training
+
+    return _train("SFT", made.optim.steps, lambda step: training.train(made, out, step))
+
+
+@app.command("rl")
+def rl(config: Path | None = CONFIG, set_: list[str] = SET, out: Path = OUT) -> int:
+    """Reinforcement learning (GRPO) on clinical rewards."""
+    from wetread.runs.config import build
+    from wetread.training.config import RlConfig
+
+    made = build(RlConfig, config, set_)
+    from wetread.training import rl as training
+
+    return _train("GRPO", made.optim.steps, lambda step: training.train(made, out, step))
+
+
+def _train(title: str, steps: int, train: Callable[[Any], Path]) -> int:
+    from wetread.runs.progress import bar
+
+    with bar(title, steps) as line:
+        model = train(step_to(line))
+    typer.echo(f"model: {model}")
+    return 0
+
+
+def step_to(line: Any) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Return the trainer's step function that moves a progress bar and shows the loss or the reward."""
+
+    def step(done: int, total: int, numbers: Mapping[str, float]) -> None:
+        shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
+        line.to(done, " ".join(shown))
+
+    return step

@@ -1,0 +1,171 @@
+"""The stages of the demo, each continued where a kill left it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wetread.demo.plan import DemoConfig, placed
+from wetread.models import Model, open_model
+from wetread.records import Sampling, Study
+from wetread.runs import evaluate
+from wetread.runs.config import to_dict
+from wetread.runs.progress import Bar, bar
+from wetread.runs.store import JsonLines, RunFolder, disk_error, write_atomic
+from wetread.runs.table import markdown, table
+from wetread.studies import folder, phantom
+from wetread.training.config import RlConfig
+
+if TYPE_CHECKING:
+    from wetread.runs.compare import Paired
+
+SFT, RL = "SFT", "SFT+RL"
+RL_STAGES = ("rl-step1", "rl-step2")
+Step = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the demo found."""
+
+    title: str
+    """What was measured on what, in a line; says phantom data."""
+    studies: Sequence[Study]
+    """Test studies of the sites that were trained on."""
+    systems: Sequence[evaluate.System]
+    """Baselines, SFT, SFT+RL on those studies."""
+    rows: Sequence[evaluate.Row]
+    """Their numbers."""
+    gain: Mapping[str, Mapping[str, Paired]]
+    """Label to metric to paired difference."""
+    unseen: Sequence[evaluate.Row]
+    """The same numbers on the site held out of training."""
+    config: DemoConfig
+    """What was done."""
+    seconds: float
+    """Wall time of all calls that this run folder took."""
+
+
+def run(out: Path, config: DemoConfig) -> Path:
+    """Run or continue the demo in ``out``, print its table, and return its page ``out/index.html``."""
+    from rich.console import Console
+
+    from wetread.demo.page import write
+
+    start = time.monotonic()
+    config = placed(config, out)
+    home = RunFolder.open(out, "demo", to_dict(config))
+    with bar("phantom studies", config.studies) as line:
+        phantom.write(
+            out / "phantom",
+            config.studies,
+            seed=config.seed,
+            size=config.sft.tiny.image_size,
+            progress=lambda done, _: line.to(done),
+        )
+    _train(out, config)
+    result = _measure(out, config, _elapsed(home, start))
+    shown = table(result.rows, result.title, result.gain)
+    Console(width=max(Console().width, 132)).print(shown)
+    unseen_title = (
+        f"Site held out of training, phantom data, {max((row.n for row in result.unseen), default=0)} studies"
+    )
+    write_atomic(
+        out / "table.md",
+        f"{result.title}\n\n{markdown(result.rows, result.gain)}\n{unseen_title}\n\n{markdown(result.unseen)}",
+    )
+    _publish(out)
+    page = write(out, result)
+    home.event("demo.done", seconds=round(time.monotonic() - start, 1))
+    sys.stdout.write(
+        f"\npage   {page}\nmodel  {out / 'model'}\nnext   wetread draft RADIOGRAPH --model {out / 'model'}\n"
+    )
+    return page
+
+
+def _train(out: Path, config: DemoConfig) -> None:
+    from wetread.training import rl, sft  # heavy: torch
+
+    with bar("SFT", config.sft.optim.steps) as line:
+        sft.train(config.sft, out / "sft", _mover(line))
+    steps: tuple[tuple[str, RlConfig], ...] = ((RL_STAGES[0], config.step1), (RL_STAGES[1], config.step2))
+    for number, (name, step) in enumerate(steps, start=1):
+        with bar(f"GRPO step {number}", step.optim.steps) as line:
+            rl.train(step, out / name, _mover(line))
+
+
+def _mover(line: Bar) -> Step:
+    def move(done: int, total: int, numbers: Mapping[str, float]) -> None:
+        shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
+        line.to(done, " ".join(shown))
+
+    return move
+
+
+def _measure(out: Path, config: DemoConfig, seconds: float) -> Result:
+    every = folder.read(out / "phantom")
+    test = [study for study in every if study.split == "test"]
+    limit = config.test_limit or None
+    seen = [study for study in test if not study.meta.get("unseen_site")][:limit]
+    unseen = [study for study in test if study.meta.get("unseen_site")][:limit]
+    training = [study for study in every if study.split == "train"]
+    systems = _systems(out, "evaluate", seen, training, config)
+    elsewhere = _systems(out, "evaluate-unseen", unseen, training, config)
+
+    def rows(of: Sequence[evaluate.System], studies: Sequence[Study]) -> list[evaluate.Row]:
+        return [
+            row for system in of for row in evaluate.rows(system, studies, seed=config.seed, resamples=config.resamples)
+        ]
+
+    named = {system.name: system for system in systems}
+    gain = evaluate.differences(named[RL], named[SFT], seen, seed=config.seed, resamples=config.resamples)
+    title = f"wetread demo, phantom data: {len(seen)} test studies (nothing clinical)"
+    return Result(
+        title, seen, systems, rows(systems, seen), {f"{RL} − {SFT}": gain}, rows(elsewhere, unseen), config, seconds
+    )
+
+
+def _systems(
+    out: Path, name: str, studies: Sequence[Study], training: Sequence[Study], config: DemoConfig
+) -> list[evaluate.System]:
+    run = RunFolder.open(out / name, "evaluate", {"data": "phantom", "limit": config.test_limit, "seed": config.seed})
+    models: dict[str, Model] = dict(evaluate.baselines(training))
+    for label, stage in ((SFT, "sft"), (RL, RL_STAGES[-1])):
+        models[label] = open_model(str(out / stage / "model"), device="auto")
+    sampling = Sampling(batch_size=64, max_new_tokens=config.step1.group.max_new_tokens, seed=config.seed)
+    made = []
+    with bar("drafting " + ("unseen site" if "unseen" in name else "test studies"), len(studies) * len(models)) as line:
+        for label, model in models.items():
+            drafts = evaluate.answer(model, label, studies, sampling, run, line.advance)
+            made.append(evaluate.judge(label, drafts, studies, run))
+    return made
+
+
+def _publish(out: Path) -> None:
+    """Copy the final policy to ``out/model``, where the next command looks for it."""
+    target, part = out / "model", out / ".model-part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(out / RL_STAGES[-1] / "model", part)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    except OSError as error:
+        raise disk_error(target, error) from error
+
+
+def _elapsed(home: RunFolder, start: float) -> float:
+    """Return the seconds of this call plus those of earlier, finished ones."""
+    earlier = sum(float(event["seconds"]) for event in home.events.read() if event["event"] == "demo.done")
+    return earlier + time.monotonic() - start
+
+
+def events(out: Path, stage: str) -> list[Mapping[str, float]]:
+    """Return the logged steps of a stage, the last log of a step that was repeated after a kill."""
+    kind = f"{'sft' if stage == 'sft' else 'rl'}.step"
+    found = {event["step"]: event for event in JsonLines(out / stage / "events.jsonl").read() if event["event"] == kind}
+    return [found[step] for step in sorted(found)]

@@ -1,0 +1,80 @@
+"""Metrics: what a draft is worth against its reference. One small file a family, each metric with its spec.
+
+>>> sorted(METRICS)[:3]
+['bleu_2', 'entity_f1', 'errors_significant']
+>>> get("bleu_2").spec.better
+'higher'
+
+A metric is a function of drafts and references that gives one ``Score`` a report. The score of a report never depends
+on the rest of the batch. The corpus value comes from the scores' counts: ``get(name).aggregate(scores)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import cast
+
+from wetread.metrics.entry import Aggregation, MetricEntry, check_lengths
+from wetread.records import Report, Score
+from wetread.registry import Registry
+
+__all__ = ["METRICS", "Aggregation", "MetricEntry", "get", "score"]
+
+METRICS = Registry(
+    "metric",
+    {
+        "bleu_2": "wetread.metrics.lexical:BLEU_2",
+        "rouge_l": "wetread.metrics.lexical:ROUGE_L",
+        "lexical_similarity": "wetread.metrics.lexical:LEXICAL_SIMILARITY",
+        "findings_f1_micro": "wetread.metrics.findings:FINDINGS_F1_MICRO",
+        "findings_f1_macro": "wetread.metrics.findings:FINDINGS_F1_MACRO",
+        "findings_precision": "wetread.metrics.findings:FINDINGS_PRECISION",
+        "findings_recall": "wetread.metrics.findings:FINDINGS_RECALL",
+        "entity_f1": "wetread.metrics.findings:ENTITY_F1",
+        "labels14_f1_micro": "wetread.metrics.labels:LABELS14_F1_MICRO",
+        "labels14_f1_macro": "wetread.metrics.labels:LABELS14_F1_MACRO",
+        "label_agreement": "wetread.metrics.labels:LABEL_AGREEMENT",
+        "errors_total": "wetread.metrics.discrepancies:ERRORS_TOTAL",
+        "errors_significant": "wetread.metrics.discrepancies:ERRORS_SIGNIFICANT",
+    },
+)
+"""Every metric by name; its module is imported when it is asked for."""
+
+
+def get(name: str) -> MetricEntry:
+    """Return the metric called ``name``; an unknown name raises ``UsageError`` with the names that exist."""
+    return cast(MetricEntry, METRICS[name])
+
+
+def score(names: Iterable[str], drafts: Sequence[Report], references: Sequence[Report]) -> dict[str, list[Score]]:
+    """Score drafts by several metrics; equal (draft, reference) pairs are scored once.
+
+    Parameters
+    ----------
+    names
+        Metrics, as in ``METRICS``.
+    drafts, references
+        Reports of the same order and length.
+
+    Returns
+    -------
+    dict
+        Metric name to one score a draft, in order.
+
+    Raises
+    ------
+    UsageError
+        When a name is unknown or the lengths differ.
+    """
+    check_lengths(drafts, references)
+    entries = {name: get(name) for name in names}
+    places: dict[tuple[Report, Report], int] = {}
+    order = [places.setdefault(pair, len(places)) for pair in zip(drafts, references, strict=True)]
+    unique_drafts, unique_references = [pair[0] for pair in places], [pair[1] for pair in places]
+    results = {}
+    for name, entry in entries.items():
+        unique = entry(unique_drafts, unique_references)
+        # Each place gets its own record, so that nobody who edits one study's counts edits another's.
+        results[name] = [replace(unique[place], counts=dict(unique[place].counts)) for place in order]
+    return results

@@ -1,0 +1,212 @@
+"""What a metric is to the rest of the house: its spec, its function and how its corpus value is folded from counts.
+
+A metric scores one report at a time and says in ``Score.counts`` what the corpus value is made of. The corpus value is
+never found by scoring again: every study becomes one row of a matrix, rows are summed, and ``fold`` turns the sums into
+the value. A bootstrap of thousands of resamples is then one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetread.errors import UsageError
+from wetread.records import Metric, MetricSpec, Report, Score
+
+Floats = NDArray[np.float64]
+Judge = Callable[[Report, Report], tuple[float, dict[str, float]]]
+"""Judges one draft (first) against one reference that is not empty: the value and its counts."""
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """How the corpus value is folded from what each score holds. Both functions are module-level, so it pickles."""
+
+    keys: Callable[[Sequence[Score]], tuple[str, ...]]
+    """Columns of the matrix for these scores; macro averages fix their classes here, once, on the full corpus."""
+    fold: Callable[[Floats], Floats]
+    """Sums of shape (…, k) to corpus values of shape (…); NaN where the value is undefined."""
+
+    def counts_matrix(
+        self, scores: Sequence[Score], keys: tuple[str, ...] | None = None
+    ) -> tuple[tuple[str, ...], Floats]:
+        """Return the column names and the matrix of shape (n, k), one row a score, in the order given.
+
+        Parameters
+        ----------
+        scores
+            Scores with a value; leave out those that were not scored (see ``scored``).
+        keys
+            Columns to use instead of those that ``scores`` give, so that two systems share them.
+
+        Raises
+        ------
+        UsageError
+            When one of the scores has no value.
+        """
+        if any(score.value is None for score in scores):
+            raise UsageError("a score without a value cannot be aggregated; leave it out and report the coverage.")
+        names = self.keys(scores) if keys is None else keys
+        rows = [[_cell(score, key) for key in names] for score in scores]
+        return names, np.array(rows, dtype=np.float64).reshape(len(scores), len(names))
+
+    def aggregate_counts(self, sums: Floats) -> Floats:
+        """Return corpus values of shape (…) for summed rows of shape (…, k); NaN where undefined."""
+        return self.fold(np.asarray(sums, dtype=np.float64))
+
+    def aggregate(self, scores: Iterable[Score]) -> float | None:
+        """Return the corpus value over the scores that have a value; None when there is none or it is undefined."""
+        kept = scored(scores)
+        if not kept:
+            return None
+        _, matrix = self.counts_matrix(kept)
+        value = float(self.aggregate_counts(matrix.sum(axis=0)))
+        return None if np.isnan(value) else value
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """One metric, ready to use: ``entry(drafts, references)``."""
+
+    spec: MetricSpec
+    """Its own description."""
+    function: Metric
+    """Module-level, picklable, batch first; the same report gets the same score in any batch."""
+    aggregation: Aggregation
+    """How the corpus value is made."""
+
+    def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+        """Score drafts against references of the same order and length (``UsageError`` when the lengths differ)."""
+        return self.function(drafts, references)
+
+    def aggregate(self, scores: Iterable[Score]) -> float | None:
+        """Return the corpus value; see ``Aggregation.aggregate``."""
+        return self.aggregation.aggregate(scores)
+
+    def counts_matrix(
+        self, scores: Sequence[Score], keys: tuple[str, ...] | None = None
+    ) -> tuple[tuple[str, ...], Floats]:
+        """Return column names and one row a score; see ``Aggregation.counts_matrix``."""
+        return self.aggregation.counts_matrix(scores, keys)
+
+    def aggregate_counts(self, sums: Floats) -> Floats:
+        """Return corpus values of summed rows; see ``Aggregation.aggregate_counts``."""
+        return self.aggregation.aggregate_counts(sums)
+
+    def check_modality(self, modality: str) -> None:
+        """Refuse a modality that this metric is not made for (``UsageError``)."""
+        allowed = self.spec.modalities
+        if allowed and modality not in allowed:
+            raise UsageError(
+                f"metric {self.spec.name!r} is not made for {modality!r}, only for {', '.join(sorted(allowed))}; "
+                "choose another metric."
+            )
+
+
+def scored(scores: Iterable[Score]) -> list[Score]:
+    """Return the scores that have a value, in order."""
+    return [score for score in scores if score.value is not None]
+
+
+def check_lengths(drafts: Sequence[Report], references: Sequence[Report]) -> None:
+    """Refuse lists of different length (``UsageError``)."""
+    if len(drafts) != len(references):
+        raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
+
+
+def score_pairs(name: str, judge: Judge, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+    """Apply ``judge`` to each pair alone, so that no score depends on the batch.
+
+    A reference without text gives ``value=None`` with a reason. A draft without text is judged like any other: its
+    value is what the formula says, and whether it was readable at all is for ``Draft`` and the rewards to say.
+    """
+    check_lengths(drafts, references)
+    scores = []
+    for draft, reference in zip(drafts, references, strict=True):
+        if not reference:
+            scores.append(Score(name, None, "the reference report is empty"))
+            continue
+        value, counts = judge(draft, reference)
+        scores.append(Score(name, value, counts=counts))
+    return scores
+
+
+def _cell(score: Score, key: str) -> float:
+    if key == "value":
+        return float(score.value if score.value is not None else np.nan)
+    if key == "n":
+        return 1.0
+    return float(score.counts.get(key, 0.0))
+
+
+# The columns and folds that metrics choose from. -------------------------------------------------------------------
+
+
+def mean_keys(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Columns of a mean over reports: the value and one."""
+    return ("value", "n")
+
+
+def prf_keys(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Columns of micro averages: true positives, false positives, false negatives."""
+    return ("tp", "fp", "fn")
+
+
+def class_keys(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Columns of a macro average: ``tp:c``, ``fp:c``, ``fn:c`` for each class ``c`` that occurs in the references.
+
+    The class set is fixed here on all scores given, so that a resample that happens to miss a rare class is still
+    averaged over the same classes.
+    """
+    classes = sorted(
+        {key[3:] for s in scores for key, count in s.counts.items() if key[:3] in ("tp:", "fn:") and count}
+    )
+    return tuple(f"{kind}:{name}" for name in classes for kind in ("tp", "fp", "fn"))
+
+
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide; NaN where the denominator is 0."""
+    out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator != 0)
+    return out
+
+
+def fold_mean(sums: Floats) -> Floats:
+    """Mean of (sum of values, number of reports), or ratio of any two summed columns."""
+    return ratio(sums[..., 0], sums[..., 1])
+
+
+def fold_f1(sums: Floats) -> Floats:
+    """F1 of (tp, fp, fn): 2·tp / (2·tp + fp + fn)."""
+    return ratio(2 * sums[..., 0], 2 * sums[..., 0] + sums[..., 1] + sums[..., 2])
+
+
+def fold_precision(sums: Floats) -> Floats:
+    """Precision of (tp, fp, fn): tp / (tp + fp)."""
+    return ratio(sums[..., 0], sums[..., 0] + sums[..., 1])
+
+
+def fold_recall(sums: Floats) -> Floats:
+    """Recall of (tp, fp, fn): tp / (tp + fn)."""
+    return ratio(sums[..., 0], sums[..., 0] + sums[..., 2])
+
+
+def fold_macro_f1(sums: Floats) -> Floats:
+    """Plain mean of the F1 of each class; columns as ``class_keys`` orders them.
+
+    In a resample a class may have neither a reference nor a claim; its F1 is then 0/0 and it is left out of that
+    resample's mean. Counting it as 0 would pull every interval of a rare class below its estimate.
+    """
+    per_class = fold_f1(sums.reshape(*sums.shape[:-1], sums.shape[-1] // 3, 3))
+    defined = ~np.isnan(per_class)
+    return ratio(np.where(defined, per_class, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
+
+
+MEAN = Aggregation(mean_keys, fold_mean)
+MICRO_F1 = Aggregation(prf_keys, fold_f1)
+MACRO_F1 = Aggregation(class_keys, fold_macro_f1)
+PRECISION = Aggregation(prf_keys, fold_precision)
+RECALL = Aggregation(prf_keys, fold_recall)

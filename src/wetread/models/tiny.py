@@ -1,0 +1,143 @@
+"""The tiny policy: a LLaVA of a few million parameters, built here with its own tokenizer, for CPUs and tests.
+
+It is a true ``LlavaForConditionalGeneration`` (SigLIP tower, two-layer projector, Llama decoder), so everything that runs
+on it runs on its larger relatives. A saved one opens with plain transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+PAD, BOS, EOS, IMAGE, USER, ASSISTANT, UNK = "<pad>", "<s>", "</s>", "<image>", "<user>", "<assistant>", "<unk>"
+SPECIAL = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT, UNK)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}<assistant>{% else %}<user>{% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}</s>{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Shape of the tiny policy."""
+
+    image_size: int = 128
+    """Side of the square input, in pixels; a multiple of ``patch_size``."""
+    patch_size: int = 16
+    """Side of a patch, in pixels; (image_size / patch_size)² image tokens."""
+    vision_width: int = 192
+    """Width of the vision tower; a multiple of 64."""
+    vision_layers: int = 4
+    """Layers of the vision tower."""
+    text_width: int = 128
+    """Width of the language model; a multiple of 64."""
+    text_layers: int = 4
+    """Layers of the language model."""
+    vocabulary: int = 1024
+    """Most entries of the byte-level BPE vocabulary trained on the reports."""
+    max_positions: int = 768
+    """Longest sequence, image tokens included."""
+
+
+def build_tokenizer(texts: Iterable[str], config: TinyConfig) -> Any:
+    """Train a byte-level BPE tokenizer on ``texts``; any Unicode text can be encoded with it.
+
+    Returns a ``PreTrainedTokenizerFast`` that pads on the left, with the chat template of the tiny policy.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE(unk_token=UNK))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token=UNK,
+        additional_special_tokens=[IMAGE, USER, ASSISTANT],
+        padding_side="left",
+        model_max_length=config.max_positions,
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_processor(tokenizer: Any, config: TinyConfig) -> Any:
+    """Return the ``LlavaProcessor`` around ``tokenizer``; PIL image processing, so torchvision is not needed."""
+    from transformers import LlavaProcessor, SiglipImageProcessorPil
+
+    size = {"height": config.image_size, "width": config.image_size}
+    images = SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.25] * 3, do_convert_rgb=True)
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=config.patch_size,
+        vision_feature_select_strategy="full",
+        image_token=IMAGE,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: Any, config: TinyConfig, *, seed: int) -> Any:
+    """Return a freshly initialised ``LlavaForConditionalGeneration`` on the CPU; the same seed gives the same weights."""
+    import torch
+    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+
+    vision = SiglipVisionConfig(
+        hidden_size=config.vision_width,
+        intermediate_size=3 * config.vision_width,
+        num_hidden_layers=config.vision_layers,
+        num_attention_heads=max(1, config.vision_width // 64),
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        vision_use_head=False,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.text_width,
+        intermediate_size=3 * config.text_width,
+        num_hidden_layers=config.text_layers,
+        num_attention_heads=max(1, config.text_width // 64),
+        num_key_value_heads=max(1, config.text_width // 64),
+        max_position_embeddings=config.max_positions,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    whole = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(whole)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model

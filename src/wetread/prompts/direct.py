@@ -1,0 +1,113 @@
+"""The direct style: image and context in, the report out, nothing between.
+
+The layout follows UniRG's description (arXiv 2601.17151, supplement): the task in one sentence, the context, the format
+asked for. Which sections are asked for follows the reference where there is one (findings alone, impression alone or
+both), else both. The words are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from wetread.records import Draft, Generation, Prompt, Report, Study
+from wetread.records.study import Image
+
+BOTH = ("findings", "impression")
+_HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
+_THOUGHT = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
+_NOTHING = {"", "none", "none.", "n/a", "n/a.", "[none]"}
+
+
+def frontal(study: Study) -> Image:
+    """Return the image that is drafted from: the first PA or AP view, else the first image."""
+    return next((image for image in study.images if image.view in ("PA", "AP")), study.images[0])
+
+
+class DirectStyle:
+    """``Findings: … Impression: …`` straight after the question."""
+
+    def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
+        """Return the prompt of a study: one frontal image, its context, and the sections that are wanted.
+
+        Parameters
+        ----------
+        study
+            The study; must have at least one image.
+        sections
+            Sections to ask for; by default those of the reference report, or both where there is none.
+        """
+        wanted = tuple(sections or (study.report.sections if study.report else ()) or BOTH)
+        image = frontal(study)
+        form = " ".join(f"{name.capitalize()}: [...]" for name in wanted)
+        lines = [
+            f"Draft the {' and '.join(wanted)} of this chest radiograph.",
+            _context(study, image.view),
+            f"Write: {form}",
+        ]
+        return Prompt(study.id, "\n".join(line for line in lines if line), (image,))
+
+    def target(self, report: Report) -> str:
+        """Return the report's one string, which is also what metrics see."""
+        return report.text
+
+    def parse(self, generation: Generation) -> Draft:
+        """Return the draft: sections by their headers, text without a header as findings.
+
+        ``malformed`` when nothing is left or generation failed, ``truncated`` when the length limit ended it.
+        """
+        if generation.stop == "error":
+            return Draft(generation.study, Report(), "malformed", generation.error or "generation failed")
+        text = _THOUGHT.sub("", generation.text).strip()
+        report = split_sections(text)
+        if not report:
+            return Draft(generation.study, Report(), "malformed", "the model wrote no report text")
+        if generation.stop == "length":
+            return Draft(generation.study, report, "truncated", f"cut at the limit of {generation.tokens} tokens")
+        return Draft(generation.study, report)
+
+
+STYLE = DirectStyle()
+
+
+def split_sections(text: str) -> Report:
+    """Return the report in ``text``: sections by header, text before any header as findings, repeated sections joined.
+
+    >>> split_sections("Findings: Clear lungs. Impression: Normal.")
+    Report(findings='Clear lungs.', impression='Normal.')
+    >>> split_sections("Clear lungs.")
+    Report(findings='Clear lungs.', impression='')
+    >>> split_sections("**Impression:** None")
+    Report(findings='', impression='')
+    """
+    kept: dict[str, list[str]] = {"findings": [], "impression": []}
+    key, start = "findings", 0
+    for match in _HEADER.finditer(text):
+        kept[key].append(text[start : match.start()])
+        key = "findings" if match.group(1).lower().startswith("finding") else "impression"
+        start = match.end()
+    kept[key].append(text[start:])
+    parts = {
+        name: " ".join(" ".join(chunk.split()) for chunk in chunks if chunk.strip()) for name, chunks in kept.items()
+    }
+    cleaned = {
+        name: "" if part.strip(" *_#").lower() in _NOTHING else part.strip(" *_#") for name, part in parts.items()
+    }
+    return Report(**cleaned)
+
+
+def _context(study: Study, view: str) -> str:
+    """Return the context line; what is unknown is left out, not filled in."""
+    facts = []
+    if view != "unknown":
+        facts.append(f"{view} view.")
+    who = [study.sex if study.sex != "unknown" else "", f"{study.age} years" if study.age is not None else ""]
+    if any(who):
+        facts.append(", ".join(part for part in who if part) + ".")
+    if study.indication.strip():
+        facts.append(f"Indication: {study.indication.strip().rstrip('.')}.")
+    if study.comparison.strip():
+        facts.append(f"Comparison: {study.comparison.strip().rstrip('.')}.")
+    if study.prior is not None and study.prior.report:
+        facts.append(f"Prior report: {study.prior.report.impression.strip() or study.prior.report.findings.strip()}")
+    return " ".join(facts)

@@ -1,0 +1,1 @@
+"""The run folder and the loops that fill it: draft, evaluate, compare."""

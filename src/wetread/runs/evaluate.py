@@ -1,0 +1,221 @@
+"""The evaluation loop: systems write drafts for the studies of a split, metrics score them, intervals go beside them.
+
+Everything is keyed by study id. Drafts and scores are stored as they are made, so that a killed evaluation continues and
+a new metric is computed without generating again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wetread import metrics, prompts
+from wetread.errors import UsageError
+from wetread.models import Model, Progress, TemplateModel
+from wetread.records import Draft, Generation, Report, Sampling, Score, Study
+from wetread.rewards import guards
+from wetread.runs import compare
+from wetread.runs.store import RunFolder, by_study
+
+TEMPLATE = "template"
+MOST_FREQUENT = "most frequent report"
+
+METRICS = (
+    "findings_f1_micro", "findings_f1_macro", "findings_precision", "findings_recall", "errors_total",
+    "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2", "rouge_l",
+)  # fmt: skip
+"""What every system is scored by, in order."""
+GUARDS = ("length_ratio", "duplicate_share", "template_share", "abnormal_f1")
+"""What every system is watched by; these have no better direction of their own."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the table."""
+
+    system: str
+    """Name of the system."""
+    metric: str
+    """Name of the metric or guard."""
+    value: float | None
+    """Corpus value; None: not scored."""
+    low: float | None
+    """Lower end of the 95% bootstrap interval over patients."""
+    high: float | None
+    """Upper end."""
+    n: int
+    """Studies scored."""
+    signature: str
+    """``name|version|weights|sections|normalisation|n``."""
+    stratum: str = ""
+    """``column=value`` when the row is about a part of the studies."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class System:
+    """One system's drafts, in the studies' order, and their scores."""
+
+    name: str
+    """Name in the table."""
+    drafts: tuple[Draft | None, ...]
+    """None where generation failed; such a study is not scored and the coverage says so."""
+    scores: Mapping[str, Mapping[str, Score]]
+    """Metric or guard to study to score."""
+
+
+def answer(
+    model: Model,
+    name: str,
+    studies: Sequence[Study],
+    sampling: Sampling,
+    run: RunFolder,
+    progress: Progress | None = None,
+) -> tuple[Draft | None, ...]:
+    """Return one draft a study, generating only those that the run folder does not hold yet.
+
+    Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
+    """
+    style = prompts.get(model.style)
+    lines = run.lines(f"generations-{slug(name)}")
+    kept = by_study(lines.read())
+    missing = [study for study in studies if study.id not in kept]
+    if progress is not None and len(missing) < len(studies):
+        progress(len(studies) - len(missing))
+    step = 4 * sampling.batch_size
+    for start in range(0, len(missing), step):
+        piece = missing[start : start + step]
+        made = model.generate([style.render(study) for study in piece], sampling, progress)
+        lines.append(*(one.to_json() for one in made))
+        kept |= {one.study: one.to_json() for one in made}
+    generations = [Generation.from_json(kept[study.id]) for study in studies]
+    return tuple(None if one.stop == "error" else style.parse(one) for one in generations)
+
+
+def baselines(training: Sequence[Study]) -> dict[str, Model]:
+    """Return the systems that every table carries: the constant template and the most frequent training report."""
+    models: dict[str, Model] = {TEMPLATE: TemplateModel(name=TEMPLATE)}
+    counted = Counter(study.report for study in training if study.report)
+    if counted:
+        report = min(counted, key=lambda one: (-counted[one], one.text))
+        models[MOST_FREQUENT] = TemplateModel(report, name=MOST_FREQUENT)
+    return models
+
+
+def judge(name: str, drafts: Sequence[Draft | None], studies: Sequence[Study], run: RunFolder) -> System:
+    """Score a system by every metric and guard, and write ``scores-NAME.jsonl``.
+
+    An unreadable draft is the model's doing and is scored as the empty report it is; a failed generation is ours and is
+    not scored.
+    """
+    pairs = [(draft, study.report) for draft, study in zip(drafts, studies, strict=True)]
+    reports = [draft.report for draft, _ in pairs if draft is not None]
+    references = [report or Report() for draft, report in pairs if draft is not None]
+    found = dict(metrics.score(METRICS, reports, references))
+    found |= {guard: guards.get(guard)(reports, references) for guard in GUARDS}
+    scores = {metric: _spread(drafts, studies, values, metric) for metric, values in found.items()}
+    lines = run.lines(f"scores-{slug(name)}")
+    written = {record["study"] for record in lines.read()}
+    lines.append(
+        *(
+            {
+                "study": study.id,
+                "system": name,
+                "scores": {metric: values[study.id].to_json() for metric, values in scores.items()},
+            }
+            for study in studies
+            if study.id not in written
+        )
+    )
+    return System(name, tuple(drafts), scores)
+
+
+def rows(
+    system: System,
+    studies: Sequence[Study],
+    *,
+    seed: int,
+    resamples: int,
+    stratum: str = "",
+    keep: Sequence[int] | None = None,
+) -> list[Row]:
+    """Return the table rows of a system, over all studies or those whose numbers are in ``keep``."""
+    chosen = studies if keep is None else [studies[i] for i in keep]
+    clusters = patients(chosen)
+    made = []
+    for metric, scores in system.scores.items():
+        part = {study.id: scores[study.id] for study in chosen}
+        at = compare.estimate(metric, part, clusters=clusters, seed=seed, resamples=resamples)
+        made.append(
+            Row(system.name, metric, at.value, at.low, at.high, at.n, compare.signature_of(metric, n=at.n), stratum)
+        )
+    return made
+
+
+def patients(studies: Sequence[Study]) -> dict[str, str]:
+    """Return study to patient, the clusters of every bootstrap; a study without a patient stands for itself."""
+    return {study.id: study.patient or study.id for study in studies}
+
+
+def strata(column: str, studies: Sequence[Study]) -> dict[str, list[int]]:
+    """Return ``column=value`` to the numbers of the studies; ``column`` is a field of Study or a key of its meta.
+
+    Raises
+    ------
+    UsageError
+        No study has that column; names those that exist.
+    """
+
+    def value(study: Study) -> Any:
+        if column in study.meta:
+            return study.meta[column]
+        return getattr(study, column, None) if column in _COLUMNS else None
+
+    known = sorted({*_COLUMNS, *(key for study in studies for key in study.meta)})
+    if column not in known:
+        raise UsageError(f"no column {column!r} to stratify by; there are: {', '.join(known)}.")
+    groups: dict[str, list[int]] = {}
+    for i, study in enumerate(studies):
+        groups.setdefault(f"{column}={value(study)}", []).append(i)
+    return dict(sorted(groups.items()))
+
+
+_COLUMNS = ("site", "sex")
+
+
+def differences(
+    better: System, base: System, studies: Sequence[Study], *, seed: int, resamples: int
+) -> dict[str, compare.Paired]:
+    """Return metric to the paired difference ``better`` − ``base`` with its interval over patients."""
+    clusters = patients(studies)
+    return {
+        metric: compare.paired(metric, scores, base.scores[metric], clusters=clusters, seed=seed, resamples=resamples)
+        for metric, scores in better.scores.items()
+    }
+
+
+def slug(name: str) -> str:
+    """Return a name as part of a file name.
+
+    >>> slug("SFT+RL, step 2")
+    'sft-rl-step-2'
+    """
+    kept = "".join(c if c.isalnum() else " " for c in name.lower())
+    return "-".join(kept.split()) or "system"
+
+
+def _spread(
+    drafts: Sequence[Draft | None], studies: Sequence[Study], values: Sequence[Score], metric: str
+) -> dict[str, Score]:
+    """Key the scores of the drafts that exist by study; the others are not scored."""
+    rest = iter(values)
+    return {
+        study.id: Score(metric, None, "generation failed") if draft is None else next(rest)
+        for study, draft in zip(studies, drafts, strict=True)
+    }

@@ -1,0 +1,221 @@
+"""The run folder: append-only JSONL that survives kill -9, and the config that made it.
+
+    run.json         what made it: kind, wetread version, config and its hash, created
+    config.yaml      the effective config, for people and for `--config`
+    events.jsonl     what happened, a line each: losses, rewards, stages finished
+    *.jsonl          records keyed by study: generations, drafts, scores
+
+A line counts once its line break is on the disk. A half-written last line, the mark of a kill, is cut off when the
+folder is opened again; every line before it is kept.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import wetread
+from wetread.errors import RunError
+
+RUN_FILE = "run.json"
+
+
+class JsonLines:
+    """One append-only JSONL file.
+
+    Opening it for writing repairs the tail that a kill may have left. ``append`` returns when the lines are on the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._repaired = False
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the records in order; a half-written last line is left out.
+
+        Raises
+        ------
+        RunError
+            When a line that is not the last one is not JSON; names the line.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise RunError(
+                        f"{self.path.name}, line {number}: not JSON; the file is damaged. Move the run folder away and run again."
+                    ) from error
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write the records, a line each, and wait until they are on the disk."""
+        self._repair()
+        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+        try:
+            with self.path.open("ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._repaired = False
+            raise disk_error(self.path, error) from error
+
+    def _repair(self) -> None:
+        if self._repaired or not self.path.exists():
+            self._repaired = True
+            return
+        with self.path.open("rb+") as file:
+            data = file.read()
+            if data and not data.endswith(b"\n"):
+                file.truncate(data.rfind(b"\n") + 1)
+        self._repaired = True
+
+
+class RunFolder:
+    """A run folder, new or continued.
+
+    Use ``RunFolder.open``; it refuses a folder that another config wrote.
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
+        self.path = path
+        self.meta = meta
+        self.events = JsonLines(path / "events.jsonl")
+
+    @classmethod
+    def open(cls, path: Path, kind: str, config: Mapping[str, Any]) -> RunFolder:
+        """Create the folder for ``config``, or continue it.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        kind
+            The verb that fills it: ``draft``, ``sft``, ``rl``, ``evaluate`` …
+        config
+            The effective config, JSON values; decides what may continue.
+
+        Raises
+        ------
+        RunError
+            Another kind or another config wrote the folder: the keys that differ and both values; or it cannot be written.
+        """
+        wanted = {"kind": kind, "config": json.loads(json.dumps(config))}
+        file = path / RUN_FILE
+        if file.exists():
+            meta = _load(file)
+            _refuse_other(path, meta, wanted)
+            return cls(path, meta)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            meta = {
+                **wanted,
+                "wetread": wetread.__version__,
+                "signature": signature(config),
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            }
+            (path / "config.yaml").write_text(yaml.safe_dump(wanted["config"], sort_keys=False), "utf-8")
+            write_atomic(file, json.dumps(meta, indent=2) + "\n")
+        except OSError as error:
+            raise disk_error(path, error) from error
+        return cls(path, meta)
+
+    def lines(self, name: str) -> JsonLines:
+        """Return the JSONL file ``name`` of the folder (without the suffix)."""
+        return JsonLines(self.path / f"{name}.jsonl")
+
+    def finished(self, name: str) -> set[str]:
+        """Return the study ids that ``name``.jsonl holds."""
+        return {record["study"] for record in self.lines(name).read()}
+
+    def event(self, what: str, **fields: Any) -> None:
+        """Append one event; the time is added."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        self.events.append({"event": what, "time": now, **fields})
+
+    def done(self, what: str) -> bool:
+        """Whether an event ``what`` has been written."""
+        return any(record["event"] == what for record in self.events.read())
+
+
+def signature(config: Mapping[str, Any]) -> str:
+    """Return 12 hex digits that stand for a config.
+
+    >>> signature({"a": 1, "b": 2}) == signature({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that a kill leaves either the old file or the new one."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def disk_error(path: Path, error: OSError) -> RunError:
+    """Return the one-line error for a failed write."""
+    return RunError(
+        f"cannot write {path.name} in the run folder: {error.strerror or error}. Free space or choose another --out; then run the same command again, it continues."
+    )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested config as one level of dotted keys.
+
+    >>> flatten({"optim": {"lr": 0.1}, "seed": 0})
+    {'optim.lr': 0.1, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def by_study(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return records by their ``study``; the first of a repeated one is kept."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        found.setdefault(record["study"], record)
+    return found
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file.parent.name}/{file.name} cannot be read ({error}). Choose another --out or remove the folder."
+        ) from error
+    return dict(data)
+
+
+def _refuse_other(path: Path, meta: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if meta.get("kind") != wanted["kind"]:
+        raise RunError(f"{path.name} holds a '{meta.get('kind')}' run, not '{wanted['kind']}'. Choose another --out.")
+    old, new = flatten(meta.get("config", {})), flatten(wanted["config"])
+    differ = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if differ:
+        shown = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differ[:4])
+        more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
+        raise RunError(
+            f"{path.name} was written by a different config: {shown}{more}. Choose another --out, or use the config it was made with ({path.name}/config.yaml)."
+        )

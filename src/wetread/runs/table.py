@@ -1,0 +1,96 @@
+"""The table of an evaluation: systems down, metrics across, intervals under the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from wetread.runs.evaluate import Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from wetread.runs.compare import Paired
+
+
+class Heading(NamedTuple):
+    """How a metric is shown."""
+
+    metric: str
+    """Name of the metric or guard."""
+    label: str
+    """Heading for people."""
+    better: str
+    """``higher``, ``lower``, ``one`` (near 1) or empty."""
+    digits: int
+    """Digits after the point."""
+
+
+HEADINGS = (
+    Heading("findings_f1_micro", "finding F1 micro", "higher", 3),
+    Heading("findings_f1_macro", "finding F1 macro", "higher", 3),
+    Heading("errors_total", "errors per report", "lower", 2),
+    Heading("bleu_2", "BLEU-2", "higher", 3),
+    Heading("rouge_l", "ROUGE-L", "higher", 3),
+    Heading("length_ratio", "length ratio", "one", 2),
+    Heading("duplicate_share", "duplicate share", "", 2),
+    Heading("template_share", "template share", "", 2),
+)
+"""The columns that every table shows."""
+_ARROW = {"higher": " ↑", "lower": " ↓", "one": " →1", "": ""}
+
+
+def table(rows: Sequence[Row], title: str, differences: Mapping[str, Mapping[str, Paired]] | None = None) -> Table:
+    """Return a rich table of ``rows``; ``differences`` (label to metric to difference) go below a rule."""
+    from rich.table import Table
+
+    shown = Table(
+        title=title, caption="95% bootstrap intervals over patients. AI drafts, research use only.", show_lines=False
+    )
+    shown.add_column("system", overflow="fold")
+    for heading in HEADINGS:
+        shown.add_column(heading.label + _ARROW[heading.better], justify="right")
+    by_system: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_system.setdefault(row.system, {})[row.metric] = row
+    for system, cells in by_system.items():
+        shown.add_row(system, *(_cell(cells.get(h.metric), h.digits) for h in HEADINGS))
+    for label, items in (differences or {}).items():
+        shown.add_section()
+        shown.add_row(label, *(_difference(items.get(h.metric), h.digits) for h in HEADINGS))
+    return shown
+
+
+def markdown(rows: Sequence[Row], differences: Mapping[str, Mapping[str, Paired]] | None = None) -> str:
+    """Return the same table as Markdown."""
+    head = ["system", *(h.label + _ARROW[h.better] for h in HEADINGS)]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * len(HEADINGS) + "|"]
+    by_system: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_system.setdefault(row.system, {})[row.metric] = row
+    for system, cells in by_system.items():
+        lines.append(
+            "| "
+            + " | ".join([system, *(_cell(cells.get(h.metric), h.digits).replace("\n", " ") for h in HEADINGS)])
+            + " |"
+        )
+    for label, items in (differences or {}).items():
+        lines.append(
+            "| "
+            + " | ".join([label, *(_difference(items.get(h.metric), h.digits).replace("\n", " ") for h in HEADINGS)])
+            + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row | None, digits: int) -> str:
+    if row is None or row.value is None:
+        return "not scored"
+    interval = "" if row.low is None or row.high is None else f"\n[{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"{row.value:.{digits}f}{interval}".replace("[", r"\[") if interval else f"{row.value:.{digits}f}"
+
+
+def _difference(found: Paired | None, digits: int) -> str:
+    if found is None or found.value is None or found.low is None or found.high is None:
+        return "not scored"
+    return f"{found.value:+.{digits}f}\n({found.low:+.{digits}f}, {found.high:+.{digits}f})"

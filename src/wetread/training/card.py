@@ -1,0 +1,94 @@
+"""The model card that every training run writes: what it is, how it was made, what it is not."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import wetread
+from wetread.models import write_manifest
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags: [radiology, report-generation, wetread, research-only]
+---
+
+# {name}
+
+Written by `wetread {verb}` (wetread {version}) on {date}.
+
+**A research tool, not a medical device.** Its drafts are for a radiologist to verify. {data_warning}
+
+## What it is
+
+- Task: drafts the findings and impression of a chest radiograph, prompt style `{style}`.
+- Started from: {base}
+- Parameters: {parameters:,}
+- Trained by: {how}
+- Data: {studies} studies from `{data}` ({source}), split `{split}`.
+
+## Use
+
+```
+wetread draft radiograph.png --model {folder}
+```
+
+## How it was made
+
+{library}, on {machine}.
+
+```yaml
+{config}```
+
+## What it is not
+
+Not validated on patients. Not for diagnosis, triage or any use without a reader. It can miss findings, invent them,
+take the wrong side, and speak of changes against examinations it has not seen.
+"""
+
+
+def write_card(
+    folder: Path, *, verb: str, how: str, base: str, studies: int, source: str, model: Any, config: Mapping[str, Any]
+) -> None:
+    """Write ``README.md`` and ``wetread.json`` into a model folder."""
+    import torch
+    import transformers
+    import trl
+
+    phantom = source == "phantom"
+    name = f"{folder.parent.name}-{verb.replace(' ', '-')}"
+    style = str(config.get("style", "direct"))
+    warning = (
+        "It was trained on **phantom studies** (procedural pictures) alone: it knows nothing of real patients, "
+        "and what it writes about a real radiograph means nothing."
+        if phantom
+        else ""
+    )
+    data = config["data"]
+    text = _CARD.format(
+        name=name,
+        verb=verb,
+        version=wetread.__version__,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        data_warning=warning,
+        style=style,
+        base=base,
+        parameters=sum(p.numel() for p in model.parameters()),
+        how=how,
+        studies=studies,
+        data=Path(data["path"]).name,
+        source=source or "unknown source",
+        split=data["split"],
+        folder=f"{folder.parent.name}/{folder.name}",
+        library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
+        machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        config=yaml.safe_dump(dict(config), sort_keys=False),
+    )
+    (folder / "README.md").write_text(text, "utf-8")
+    write_manifest(folder, name=name, style=style, modality="chest_xray", source=source, wetread=wetread.__version__)

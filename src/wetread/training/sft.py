@@ -1,0 +1,88 @@
+"""Supervised fine-tuning on reports, through TRL's SFTTrainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wetread import prompts
+from wetread.models import tiny, transformers
+from wetread.records import Study
+from wetread.runs.config import to_dict
+from wetread.runs.store import RunFolder
+from wetread.training import loop
+from wetread.training.card import write_card
+from wetread.training.config import SftConfig
+from wetread.training.data import as_dataset, select
+
+STAGE = "sft"
+
+
+def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Path:
+    """Train, or continue where an interrupted run stopped, and return the model's folder ``out/model``.
+
+    Raises
+    ------
+    MissingError, UsageError
+        The data or the model is not there or not usable.
+    RunError
+        ``out`` was written by another config, or the disk is full.
+    """
+    loop.quiet()
+    studies = select(config.data)
+    run = RunFolder.open(out, STAGE, to_dict(config))
+    target = out / "model"
+    if run.done(f"{STAGE}.done"):
+        return target
+    from trl import SFTConfig as Arguments
+    from trl import SFTTrainer
+
+    style = prompts.get(config.style)
+    model, processor = starting_point(config, studies, style)
+    folder = out / "checkpoints"
+    arguments = Arguments(
+        **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
+        max_length=None,  # truncation would cut image tokens
+        completion_only_loss=True,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=as_dataset(studies, style, with_target=True),
+        processing_class=processor,
+        callbacks=[loop.Recorder(run, STAGE, on_step)],
+    )
+    loop.run_trainer(trainer, run, folder)
+
+    def save(part: Path) -> None:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
+        how = f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}"
+        base = "random weights (tiny LLaVA)" if config.model == "tiny" else config.model
+        write_card(
+            part,
+            verb="train sft",
+            how=how,
+            base=base,
+            studies=len(studies),
+            source=studies[0].source,
+            model=model,
+            config=to_dict(config),
+        )
+
+    loop.save_whole(save, target)
+    run.event(f"{STAGE}.done", steps=config.optim.steps)
+    return target
+
+
+def starting_point(config: SftConfig, studies: Sequence[Study], style: prompts.Style) -> tuple[Any, Any]:
+    """Return (model, processor): the tiny policy built for these reports, or what ``config.model`` names."""
+    if config.model != "tiny":
+        return transformers.load(config.model)
+    texts = [
+        text for study in studies if study.report for text in (style.render(study).text, style.target(study.report))
+    ]
+    tokenizer = tiny.build_tokenizer(texts, config.tiny)
+    processor = tiny.build_processor(tokenizer, config.tiny)
+    return tiny.build_model(tokenizer, config.tiny, seed=config.seed), processor

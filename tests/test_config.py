@@ -1,0 +1,74 @@
+"""Configs: defaults, YAML, --set, and what is said of mistakes."""
+
+import dataclasses
+
+import pytest
+
+from wetread.errors import ConfigError, MissingError
+from wetread.runs.config import build, keys, to_dict
+from wetread.training.config import RlConfig, SftConfig
+
+
+def test_defaults_and_round_trip(tmp_path):
+    config = build(SftConfig)
+    assert config == SftConfig()
+    import yaml
+
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    assert build(SftConfig, tmp_path / "c.yaml") == config
+
+
+def test_file_then_set(tmp_path):
+    (tmp_path / "c.yaml").write_text("optim:\n  rate: 1e-4\n  steps: 7\nseed: 3\n")
+    config = build(SftConfig, tmp_path / "c.yaml", ["optim.steps=9", "model=tiny"])
+    assert (config.optim.rate, config.optim.steps, config.seed) == (1e-4, 9, 3)
+
+
+def test_a_group_keeps_what_its_parent_sets():
+    config = build(RlConfig, None, ["optim.steps=5"])
+    assert config.optim == dataclasses.replace(RlConfig().optim, steps=5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("optim.stepz=3", "Did you mean 'optim.steps'"),
+        ("optim.rate=0", "out of range"),
+        ("optim.rate=nan", "out of range"),
+        ("optim.rate=fast", "not of type float"),
+        ("optim.steps=1.5", "not of type int"),
+        ("optim.schedule=cosin", "Did you mean 'cosine'"),
+        ("optim.steps", "not key=value"),
+        ("seed=-1", "at least 0"),
+        ("seed=[", "not YAML"),
+    ],
+)
+def test_mistakes_are_one_line(setting, said):
+    with pytest.raises(ConfigError) as caught:
+        build(SftConfig, None, [setting])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_key_lists_the_keys():
+    with pytest.raises(ConfigError, match=r"checkpoint_every"):
+        build(SftConfig, None, ["zzz=1"])
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(MissingError, match="no config file"):
+        build(SftConfig, tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\nb: 2")
+    with pytest.raises(ConfigError, match=r"bad\.yaml, line"):
+        build(SftConfig, tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="mapping"):
+        build(SftConfig, tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize("cls", [SftConfig, RlConfig])
+def test_configs_stay_small(cls):
+    """At most 20 fields each, not counting the shape of the tiny policy, which is a config of its own."""
+    assert len([key for key in keys(cls) if not key.startswith("tiny.")]) <= 25
+    for field in dataclasses.fields(cls):
+        assert len(dataclasses.fields(cls)) <= 20, field
