@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,7 +229,7 @@ def test_a_score_without_value_is_never_taken_for_zero():
 
 
 def test_fold_is_vectorised():
-    folded = fold_f1(metrics.entry.np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+    folded = fold_f1(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
     assert folded[0] == pytest.approx(2 / 3) and folded[1] != folded[1]
 
 

@@ -1,7 +1,13 @@
 """Rewards, recipes and guards."""
 
+import csv
 import json
 import math
+import os
+import tarfile
+from itertools import islice
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +20,7 @@ from wetread.records import Draft, MetricSpec, Report, Score
 from wetread.registry import Registry
 from wetread.rewards import Reward, RewardRecipe, Term, combine, dry_run, guards, score_batch
 
+DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 REFERENCE = Report("Small left pleural effusion. Moderate cardiomegaly. No pneumothorax.", "Left pleural effusion.")
 NORMAL = Report("The lungs are clear. No pleural effusion or pneumothorax.", "No acute disease.")
 SENTENCES = (
@@ -276,3 +283,38 @@ def test_guard_report_of_the_references_is_quiet():
     assert report.alarms == () and report.abnormal_f1 == 1.0 and report.length_ratio == 1.0
     assert all(call.fp == call.fn == 0 for call in report.calls)
     assert rewards.guard([], []).n == 0
+
+
+# Real reports, where they are at hand ---------------------------------------------------------------------------------
+
+
+def real_reports(count):
+    path = DATA / "openi" / "reports.tar.gz"
+    if not path.exists():
+        pytest.skip("the Open-i reports are not on this machine")
+    with tarfile.open(path) as archive:
+        files = (member for member in archive if member.name.endswith(".xml"))
+        for member in islice(files, count):
+            parts = {
+                part.get("Label"): part.text or "" for part in ElementTree.parse(archive.extractfile(member)).iter()
+            }
+            yield Report(parts.get("FINDINGS", ""), parts.get("IMPRESSION", ""))
+
+
+def test_real_references_get_the_best_reward_and_a_template_does_not():
+    references = list(real_reports(200))
+    assert dry_run(STEP2, references) == pytest.approx(1.5)
+    values = [r.value for r in score_batch([draft(NORMAL)] * len(references), references, STEP2)]
+    assert sum(values) / len(values) < 1.0
+    assert rewards.guard([draft(NORMAL)] * len(references), references).abnormal_f1 == 0.0
+
+
+def test_a_published_model_with_four_texts_is_seen_as_such():
+    (path,) = list((DATA / "peer_predictions" / "cvt2distilgpt2_iu").glob("*.csv")) or [None]
+    if path is None:
+        pytest.skip("the published predictions are not on this machine")
+    with path.open(encoding="utf-8", newline="") as file:
+        drafts = [Report(row["report"]) for row in csv.DictReader(file)]
+    flags = guards.duplicate_share(drafts, drafts), guards.template_share(drafts, drafts)
+    assert sum(score.value for score in flags[0]) == len(drafts) == 590
+    assert sum(score.value for score in flags[1]) > 590 / 4

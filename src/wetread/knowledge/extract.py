@@ -15,11 +15,13 @@ Rules worth knowing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
+from wetread.knowledge.attach import read
 from wetread.knowledge.ontology import FindingSpec, Knowledge, load
-from wetread.knowledge.scope import Mention, read
+from wetread.knowledge.scope import Mention
 from wetread.knowledge.text import header, sentences
 from wetread.records import CHANGES, SEVERITIES, Change, Finding, Presence, Report, Severity, Side
 
@@ -85,9 +87,7 @@ def _extract(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
 
 def _statements(text: str, knowledge: Knowledge) -> Iterator[tuple[int, int]]:
     """Yield the sentences that assert something: without section headers and the sections that only ask."""
-    heads = knowledge.words["headers"]
-    skip = frozenset(name.lower() for name in heads["skip"])
-    pattern = header(frozenset(heads["read"]) | skip)
+    pattern, skip = _headers(knowledge)
     skipping = False
     for start, end in sentences(text):
         match = pattern.match(text, start, end)
@@ -99,6 +99,14 @@ def _statements(text: str, knowledge: Knowledge) -> Iterator[tuple[int, int]]:
             start += 1
         if start < end and not skipping:
             yield start, end
+
+
+@lru_cache(maxsize=8)
+def _headers(knowledge: Knowledge) -> tuple[re.Pattern[str], frozenset[str]]:
+    """Return the pattern of a section header and the names of the sections that assert nothing."""
+    heads = knowledge.words["headers"]
+    skip = frozenset(name.lower() for name in heads["skip"])
+    return header(frozenset(heads["read"]) | skip), skip
 
 
 @lru_cache(maxsize=65_536)

@@ -155,13 +155,13 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "severities": tuple(filter(None, SEVERITIES)),
     "changes": tuple(filter(None, CHANGES)),
     "negation": ("before", "after", "not"),
-    "uncertainty": ("before", "after"),
+    "uncertainty": ("before", "after", "between"),
     "breaks": ("hard", "with", "list", "or"),
     "headers": ("read", "skip"),
 }
 _LISTS = (
     "not_sides", "everything", "anaphora", "commitment", "history", "recommendation", "nearby", "normal", "ignore",
-    "articles", "verbs", "seen", "prepositions",
+    "articles", "verbs", "plural_verbs", "seen", "prepositions",
 )  # fmt: skip
 _FINDING_KEYS = frozenset(FindingSpec.__dataclass_fields__)
 _TOP_KEYS = ("modality", "language", "version", "regions", "findings", "normals", "vocabulary")
@@ -184,7 +184,7 @@ def _load(path: Path, stamp: int) -> Knowledge:
 
 
 def load(path: str | Path | None = None) -> Knowledge:
-    """Return the knowledge of one modality, read once per file and edit.
+    """Return the knowledge of one modality, read once per file and edit (the packaged file once per process).
 
     Parameters
     ----------
@@ -201,12 +201,19 @@ def load(path: str | Path | None = None) -> Knowledge:
     >>> load()["pneumothorax"].urgency
     'urgent'
     """
-    file = DEFAULT if path is None else Path(path)
+    if path is None:
+        return _packaged()
+    file = Path(path)
     try:
         stamp = file.stat().st_mtime_ns
     except OSError:
         raise MissingError(f"{file.name}: there is no such knowledge file; name a YAML file that exists.") from None
     return _load(file.resolve(), stamp)
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> Knowledge:
+    return _load(DEFAULT, 0)
 
 
 class _Reader:

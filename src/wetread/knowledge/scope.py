@@ -1,4 +1,4 @@
-"""One sentence into mentions: which findings it names, denied or hedged, where, how severe, changed how.
+"""First pass over a sentence: which findings it names, denied or hedged or not, and which attribute words stand where.
 
 The sentence is cut three ways: *clauses* end at hard breaks (semicolons, "but", "there is"), *groups* are the lists that
 one negation, hedge or change word governs, *chunks* are the list members. Every pass is linear in the words.
@@ -6,29 +6,15 @@ one negation, hedge or change word governs, *chunks* are the list members. Every
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from wetread.knowledge.ontology import Knowledge, Location, NormalSpec
-from wetread.knowledge.text import Speller, Token, Trie
+from wetread.knowledge.lexicon import Item, Lexicon
+from wetread.knowledge.ontology import Location, NormalSpec
+from wetread.knowledge.text import Token
 
 REACH = 12
 """Most list members that a word after the list governs; keeps the work linear on any text."""
-
-
-class Item(NamedTuple):
-    """One known phrase in a sentence."""
-
-    first: int
-    """Index of its first word."""
-    last: int
-    """Index of its last word."""
-    kind: str
-    """What it is: finding, side, before …"""
-    value: Any
-    """What it says, by kind."""
 
 
 @dataclass
@@ -36,35 +22,60 @@ class Mention:
     """One finding named in a sentence, while its attributes are gathered."""
 
     name: str
+    """Name of the finding."""
     first: int
+    """Index of its first word."""
     last: int
+    """Index of its last word."""
     clause: int
+    """Number of its clause."""
     group: int
+    """Number of its list."""
     chunk: int
+    """Number of its list member."""
     negated: bool = False
+    """Whether it is denied."""
     hedged: bool = False
+    """Whether it is called possible."""
     unasserted: bool = False
+    """Whether it is only history, a recommendation, or a sign that has been explained."""
     implied: bool = False
+    """Whether a statement of normality denies it without naming it."""
     near: bool = False
+    """Whether it is called adjacent to the finding before, and so lies on its side."""
     source: int | None = None
+    """Index of the sign that it explains."""
     committed: bool = False
+    """Whether the writer is sure of that explanation."""
     sides: set[str] = field(default_factory=set)
+    """Sides stated of it."""
     places: list[Location] = field(default_factory=list)
+    """Places stated of it, in order."""
     severities: list[str] = field(default_factory=list)
+    """Grades stated of it."""
     changes: list[str] = field(default_factory=list)
+    """Changes stated of it."""
     shares: bool = False
+    """Whether its place ends a list and may be meant for all of it."""
 
 
 class Attribute(NamedTuple):
     """One attribute word and where it stands."""
 
     kind: str
+    """side, place, severity or change."""
     value: Any
+    """What it says."""
     at: int
+    """Index of its first word."""
     clause: int
+    """Number of its clause."""
     group: int
+    """Number of its list."""
     chunk: int
+    """Number of its list member."""
     after_preposition: bool
+    """Whether a preposition stands before it, as in "on the left"."""
 
 
 @dataclass
@@ -72,78 +83,20 @@ class Reading:
     """What one sentence says."""
 
     tokens: list[Token]
+    """Its words and marks."""
     mentions: list[Mention] = field(default_factory=list)
+    """The findings that it asserts or denies."""
     everything: str = ""
     """A change that is said of all findings: "the findings are unchanged"."""
     referred: str = ""
     """A change that is said of the finding before: "it has increased"."""
 
 
-class Lexicon:
-    """All phrases of a knowledge file in one trie."""
-
-    def __init__(self, knowledge: Knowledge) -> None:
-        words = knowledge.words
-        breaks = words["breaks"]
-        self.speller = Speller(knowledge.spelling)
-        walls = {self.speller.word(word) for group in breaks.values() for word in group if " " not in word}
-        self.trie = Trie(self.speller, walls)
-        for spec in knowledge.findings.values():
-            for term in spec.terms:
-                self.trie.add(term, ("finding", spec.name))
-        for normal in knowledge.normals:
-            self._add_all("abnormal", normal.abnormalities, normal)
-            self._add_all("subject", normal.subjects, normal)
-        for place in knowledge.locations:
-            self._add_all("place", place.terms, place)
-        for kind, group in (("side", "sides"), ("severity", "severities"), ("change", "changes")):
-            for value, phrases in words[group].items():
-                self._add_all(kind, phrases, value)
-        self._add_all("ignore", (*words["ignore"][""], *words["not_sides"][""]), None)
-        for kind, phrases in breaks.items():
-            self._add_all(kind, phrases, None)
-        for group in ("negation", "uncertainty"):
-            for value, phrases in words[group].items():
-                self._add_all(f"{group} {value}", phrases, None)
-        for kind in ("commitment", "history", "recommendation", "nearby", "normal", "everything", "anaphora"):
-            self._add_all(kind, words[kind][""], None)
-        self.articles, self.verbs, self.seen, self.prepositions = (
-            frozenset(map(self.speller.word, words[name][""])) for name in ("articles", "verbs", "seen", "prepositions")
-        )
-        self.findings = knowledge.findings
-
-    def _add_all(self, kind: str, phrases: tuple[str, ...], value: Any) -> None:
-        for phrase in phrases:
-            self.trie.add(phrase, (kind, value))
-
-    def items(self, words: list[str]) -> list[Item]:
-        """Return the known phrases in reading order; no two share a word."""
-        found = []
-        taken = bytearray(len(words))
-        root = self.trie.root
-        for index, word in enumerate(words):
-            if taken[index] or word not in root:
-                continue
-            match = self.trie.longest(words, index, taken)
-            if match is None:
-                continue
-            for used in match.used:
-                taken[used] = 1
-            found.append(Item(index, match.last, *match.value))
-        return found
-
-
-@lru_cache(maxsize=8)
-def lexicon(knowledge: Knowledge) -> Lexicon:
-    """Return the lexicon of a knowledge file, built once."""
-    return Lexicon(knowledge)
-
-
 _SEPARATORS = frozenset({"hard", "with", "list", "or"})
 _ATTRIBUTES = frozenset({"side", "place", "severity", "change"})
 
 
-class _Walk:
+class Walk:
     """First pass: mentions with their presence, and attributes with their place."""
 
     def __init__(self, lex: Lexicon, tokens: list[Token]) -> None:
@@ -170,6 +123,7 @@ class _Walk:
         return ahead
 
     def run(self) -> None:
+        """Fill ``mentions`` and ``attributes`` from the items, in one pass."""
         for index, item in enumerate(self.items):
             kind = item.kind
             if kind in _SEPARATORS:
@@ -184,7 +138,6 @@ class _Walk:
                 self.attributes.append(Attribute(kind, item.value, item.first, *where))
             else:
                 self._cue(index, item)
-        self._claim_nothing()
 
     # -- separators ---------------------------------------------------------------------------------------------
 
@@ -232,7 +185,8 @@ class _Walk:
         """Whether the chunk is a subject with a verb of its own: ", the heart is enlarged"."""
         named = False
         stop = len(self.words)
-        for item in self.items[index + 1 :: 1][:8]:
+        ahead = self.items[index + 1 : index + 9]
+        for item in ahead:
             if item.kind in _SEPARATORS:
                 stop = item.first
                 break
@@ -242,8 +196,12 @@ class _Walk:
             return False
         for at in range(after, min(stop, after + 16)):
             if self.words[at] in self.lex.verbs:
-                nxt = self.words[at + 1] if at + 1 < len(self.words) else ""
-                return nxt not in self.lex.seen
+                if self.words[at] in self.lex.plural_verbs and any(
+                    item.kind in ("change", "negation after") and item.first in (at, at + 1) for item in ahead
+                ):
+                    return False  # "consolidation, atelectasis and edema have cleared" is one list
+                following = self.words[at + 1] if at + 1 < len(self.words) else ""
+                return following not in self.lex.seen
         return False
 
     # -- findings and cues --------------------------------------------------------------------------------------
@@ -279,6 +237,10 @@ class _Walk:
         elif kind == "uncertainty after":
             for mention in self.mentions[max(self.group_start, len(self.mentions) - REACH) :]:
                 mention.hedged = True
+        elif kind == "uncertainty between":
+            if last is not None:
+                last.hedged = True
+            self.hedged = True
         elif kind == "commitment":
             self._link(committed=not self.hedged)
         elif kind == "history":
@@ -338,134 +300,3 @@ class _Walk:
     def _imply(self, normal: NormalSpec, first: int, last: int) -> None:
         for name in normal.absent:
             self._mention(Item(first, last, "finding", name), name, implied=True, negated=True)
-
-    def _claim_nothing(self) -> None:
-        """Drop what a subject without a word of normality leaves behind."""
-        self.subjects.clear()
-
-
-class _Attach:
-    """Second pass: attributes to mentions."""
-
-    def __init__(self, lex: Lexicon, walk: _Walk) -> None:
-        self.lex = lex
-        self.mentions = [mention for mention in walk.mentions if not mention.implied]
-        self.starts = [mention.first for mention in self.mentions]
-        self.walk = walk
-
-    def run(self) -> None:
-        for attribute in self.walk.attributes:
-            self._attach(attribute)
-        for index, mention in enumerate(self.mentions):
-            if mention.shares:
-                self._share(index)
-        for index, mention in enumerate(self.mentions):
-            if mention.near and not mention.sides and index:
-                mention.sides |= self.mentions[index - 1].sides
-        self._links()
-
-    def _attach(self, attribute: Attribute) -> None:
-        target = self._target(attribute)
-        if target is None:
-            return
-        mention = self.mentions[target]
-        if attribute.kind == "side":
-            mention.sides.add(attribute.value)
-        elif attribute.kind == "place":
-            mention.places.append(attribute.value)
-        elif attribute.kind == "severity":
-            mention.severities.append(attribute.value)
-        else:
-            self._change(target, attribute)
-        if attribute.after_preposition and attribute.at > mention.first and attribute.kind in ("side", "place"):
-            mention.shares = True
-
-    def _change(self, target: int, attribute: Attribute) -> None:
-        """Attach a change; at either end of a list it is said of the whole list."""
-        group = self.mentions[target].group
-        low = high = target
-        while low > 0 and self.mentions[low - 1].group == group and target - low < REACH:
-            low -= 1
-        while high + 1 < len(self.mentions) and self.mentions[high + 1].group == group and high - target < REACH:
-            high += 1
-        outside = attribute.at < self.mentions[low].first or attribute.at > self.mentions[high].first
-        for mention in self.mentions[low : high + 1] if outside else (self.mentions[target],):
-            mention.changes.append(attribute.value)
-
-    def _takes(self, index: int, attribute: Attribute) -> bool:
-        spec = self.lex.findings[self.mentions[index].name]
-        allowed = {
-            "side": spec.sides, "place": spec.locations or spec.sides, "severity": spec.severities, "change": spec.changes,
-        }  # fmt: skip
-        return bool(allowed[attribute.kind])
-
-    def _target(self, attribute: Attribute) -> int | None:
-        """Return the mention that the word belongs to: in its chunk if there is one, else in its clause."""
-        after = bisect_left(self.starts, attribute.at)
-        before = after - 1
-        has_before = before >= 0 and self.mentions[before].clause == attribute.clause
-        has_after = after < len(self.mentions) and self.mentions[after].clause == attribute.clause
-        if has_before and self.mentions[before].last > attribute.at:
-            return before
-        near_before = has_before and self.mentions[before].chunk == attribute.chunk
-        near_after = has_after and self.mentions[after].chunk == attribute.chunk
-        if attribute.after_preposition and near_before and attribute.kind != "severity":
-            return before
-        if near_after and self._takes(after, attribute):
-            return after
-        if near_before:
-            return before
-        if has_before and self._takes(before, attribute) and not self._filled(before, attribute):
-            return before
-        if has_after and self._takes(after, attribute):
-            return after
-        return before if has_before else None
-
-    def _filled(self, index: int, attribute: Attribute) -> bool:
-        mention = self.mentions[index]
-        return attribute.kind == "side" and bool(mention.sides) and attribute.group != mention.group
-
-    def _share(self, index: int) -> None:
-        """Give "on the left" at the end of a list to the members that state no side of their own."""
-        mention = self.mentions[index]
-        for other in reversed(self.mentions[max(0, index - REACH) : index]):
-            if other.group != mention.group or other.sides or other.places:
-                break
-            other.sides |= mention.sides
-            other.places.extend(mention.places)
-
-    def _links(self) -> None:
-        """Pass attributes from a sign to what explains it, and drop a descriptive sign that is explained for certain."""
-        for mention in self.mentions:
-            if mention.source is None:
-                continue
-            sign = self.walk.mentions[mention.source]
-            if sign.negated or sign.unasserted:
-                continue
-            if not mention.sides and not mention.places:
-                mention.sides |= sign.sides
-                mention.places.extend(sign.places)
-            if mention.committed and not mention.negated and self.lex.findings[sign.name].descriptive:
-                mention.severities.extend([] if mention.severities else sign.severities)
-                mention.changes.extend([] if mention.changes else sign.changes)
-                sign.unasserted = True
-
-
-def read(text: str, knowledge: Knowledge) -> Reading:
-    """Return what one sentence says; indices are of its words."""
-    lex = lexicon(knowledge)
-    walk = _Walk(lex, lex.speller.tokens(text))
-    walk.run()
-    _Attach(lex, walk).run()
-    reading = Reading(walk.tokens, [mention for mention in walk.mentions if not mention.unasserted])
-    named = any(item.kind in ("finding", "subject", "abnormal", "place") for item in walk.items)
-    changes = [item for item in walk.items if item.kind == "change"]
-    if changes and not named and not walk.recommended:
-        lead = [item for item in walk.items if item.first <= 1]
-        if any(item.kind == "anaphora" for item in lead):
-            reading.referred = changes[-1].value
-        elif changes[-1].value == "unchanged" and (
-            changes[0] in lead or any(item.kind == "everything" for item in walk.items)
-        ):
-            reading.everything = "unchanged"
-    return reading

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -119,8 +118,8 @@ class Match(NamedTuple):
     """Index of its last word."""
     used: tuple[int, ...]
     """Indices of the words that it takes; words under its gap are not among them."""
-    value: Any
-    """What the phrase stands for."""
+    value: tuple[str, Any]
+    """Kind of the phrase and what it says."""
 
 
 class Trie:
@@ -132,15 +131,18 @@ class Trie:
         The same that reads the text, so that both sides are stemmed alike.
     walls
         Words that no gap may cross: commas, conjunctions, breaks.
+    preferred
+        Kind (first member of a value) that wins among phrases of as many words.
     """
 
-    def __init__(self, speller: Speller, walls: Iterable[str]) -> None:
+    def __init__(self, speller: Speller, walls: Iterable[str], preferred: str = "") -> None:
         self.speller = speller
         self.walls = frozenset(walls)
+        self.preferred = preferred
         self.root: dict[Any, Any] = {}
 
-    def add(self, phrase: str, value: Any) -> None:
-        """Add a phrase (with ``/`` and ``~``); the first value of a phrase stays."""
+    def add(self, phrase: str, value: tuple[str, Any]) -> None:
+        """Add a phrase (with ``/`` and ``~``) as (kind, what it says); the first value of a phrase stays."""
         for words in expand(phrase):
             node = self.root
             for word in words:
@@ -150,7 +152,7 @@ class Trie:
                 node.setdefault(None, value)
 
     def longest(self, words: list[str], start: int, taken: bytearray) -> Match | None:
-        """Return the phrase at ``start`` that takes the most words (the shortest gap among equals), or None."""
+        """Return the phrase at ``start`` that takes the most words, or None; among equals by ``rank``."""
         node = self.root.get(words[start])
         if node is None:
             return None
@@ -159,9 +161,9 @@ class Trie:
         while todo:
             node, used = todo.pop()
             if None in node:
-                better = best is None or (len(used), -used[-1]) > (len(best.used), -best.last)
-                if better:
-                    best = Match(used[-1], used, node[None])
+                match = Match(used[-1], used, node[None])
+                if best is None or self.rank(match) > self.rank(best):
+                    best = match
             after = used[-1] + 1
             if after >= len(words):
                 continue
@@ -171,6 +173,10 @@ class Trie:
             if "~" in node:
                 todo.extend(self._over_gap(node["~"], words, used, taken))
         return best
+
+    def rank(self, match: Match) -> tuple[int, bool, int]:
+        """Return the order of preference: more words, then one of the preferred values, then the shorter gap."""
+        return len(match.used), match.value[0] == self.preferred, -match.last
 
     def _over_gap(
         self, node: dict[Any, Any], words: list[str], used: tuple[int, ...], taken: bytearray
@@ -184,7 +190,6 @@ class Trie:
                 return
 
 
-@lru_cache(maxsize=8)
 def header(names: frozenset[str]) -> re.Pattern[str]:
     """Return the pattern of a section header: one of the names at a line's or sentence's start, then a colon."""
     longest_first = sorted(names, key=lambda name: (-len(name), name))

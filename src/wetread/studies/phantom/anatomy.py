@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,6 +189,15 @@ def _branch(
         x, y, angle, thick = x2, y2, angle + rng.uniform(-0.18, 0.18), thick * 0.84
 
 
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+
+
+def ramp(values: NDArray[Any]) -> Plane:
+    """Return the values limited to 0..1 in a new array; quicker than ``numpy.clip`` on small pictures."""
+    limited = np.maximum(values, _ZERO)
+    return np.asarray(np.minimum(limited, _ONE, out=limited))
+
+
 class Scene:
     """One picture while it is drawn: coordinates, masks of the organs, and the grey values.
 
@@ -216,7 +226,7 @@ class Scene:
         up = np.minimum(self.V - LUNG_CENTRE, 0.0)
         self.cage = (self.X / self.width) ** 2 + (up / self.apex) ** 2
         """Below 1 inside the rib cage."""
-        self.outer = np.clip((1.0 - self.cage) * 12.0, 0.0, 1.0)
+        self.outer = ramp((1.0 - self.cage) * 12.0)
         self.heart = self.heart_mask(1.0)
         self.mediastinum = self.mediastinum_mask(1.0)
         self.abdomen: Plane
@@ -242,15 +252,15 @@ class Scene:
         high = 0.76 * wide / (1.0 + 0.35 * (scale - 1.0))
         dx, dy = self.U - cx, self.V - cy
         q = ((dx * c + dy * s) / wide) ** 2 + ((dy * c - dx * s) / high) ** 2
-        return np.asarray(np.clip((1.0 - q) * 4.0, 0.0, 1.0), dtype=np.float32)
+        return np.asarray(ramp((1.0 - q) * 4.0), dtype=np.float32)
 
     def mediastinum_mask(self, scale: float) -> Plane:
         """Return the mediastinal band with the aortic knob, 0 to 1; ``scale`` widens its upper part."""
         half = self.body.mediastinum * (1.0 + (scale - 1.0) * np.exp(-(((self.V + 0.28) / 0.32) ** 2)))
         off = np.abs(self.U - np.float32(self.shift) - self.curve() * np.float32(0.8))
-        band = np.clip((half - off) * 26.0 + 0.5, 0.0, 1.0)
+        band = ramp((half - off) * 26.0 + 0.5)
         knob = ((self.U - (0.115 + self.shift)) / 0.085) ** 2 + ((self.V + 0.26) / 0.085) ** 2
-        return np.asarray(np.maximum(band, np.clip((1.0 - knob) * 3.0, 0.0, 1.0)), dtype=np.float32)
+        return np.asarray(np.maximum(band, ramp((1.0 - knob) * 3.0)), dtype=np.float32)
 
     def diaphragm_line(self, raise_right: float = 0.0, raise_left: float = 0.0) -> Plane:
         """Return V of the diaphragm over every pixel; the left side lies lower than the right."""
@@ -260,19 +270,19 @@ class Scene:
 
     def below_diaphragm(self, raise_right: float = 0.0, raise_left: float = 0.0) -> Plane:
         """Return the abdomen's mask, 0 to 1, with either hemidiaphragm raised."""
-        return np.asarray(np.clip((self.V - self.diaphragm_line(raise_right, raise_left)) * 24.0 + 0.5, 0.0, 1.0))
+        return np.asarray(ramp((self.V - self.diaphragm_line(raise_right, raise_left)) * 24.0 + 0.5))
 
     def settle(self) -> None:
         """Find the aerated lung once every structural finding has spoken."""
         solid = (1.0 - self.heart) * (1.0 - self.mediastinum)
-        self.air = self.outer * solid * (1.0 - self.abdomen) * (1.0 - self.fluid)
+        self.air = np.asarray(self.outer * solid * (1.0 - self.abdomen) * (1.0 - self.fluid), dtype=np.float32)
 
     def compose(self) -> None:
         """Turn the masks into grey values: soft tissue, air, organs, bone, vessels and slow texture."""
         body, size = self.body, self.size
-        skin = np.clip((self.width + body.fat - self.X) * 22.0, 0.0, 1.0)
+        skin = ramp((self.width + body.fat - self.X) * 22.0)
         shoulder = -1.02 + 0.55 * np.maximum(self.X - 0.30, 0.0) ** 1.3
-        skin *= np.clip((self.V - shoulder) * 14.0 + 0.5, 0.0, 1.0)
+        skin *= ramp((self.V - shoulder) * 14.0 + 0.5)
         slow = cloud(self.rng, size, 5)
         dense = 0.53 + 0.035 * slow + 0.10 * self.heart + 0.07 * self.mediastinum + 0.13 * self.abdomen
         dense += 0.10 * self.fluid * self.outer
@@ -282,13 +292,13 @@ class Scene:
         img += self._bones(skin)
         hilum = ((self.X - 0.19) / 0.075) ** 2 + (self.V / 0.13) ** 2
         img += np.maximum(1.0 - hilum, 0.0) * (0.12 * self.outer)
-        trachea = np.clip((0.045 - self.M) * 30.0, 0.0, 1.0) * np.clip((-0.22 - self.V) * 9.0, 0.0, 1.0)
+        trachea = ramp((0.045 - self.M) * 30.0) * ramp((-0.22 - self.V) * 9.0)
         img -= trachea * skin * 0.12
         if body.breast:
             breast = ((self.X - 0.46) / 0.36) ** 2 + ((self.V - 0.26) / 0.33) ** 2
-            img += np.clip((1.0 - breast) * 2.5, 0.0, 1.0) * (body.breast * skin)
+            img += ramp((1.0 - breast) * 2.5) * (body.breast * skin)
         bubble = ((self.U - 0.34) / 0.14) ** 2 + ((self.V - (self.dome + 0.20)) / 0.085) ** 2
-        img -= np.clip((1.0 - bubble) * 2.0, 0.0, 1.0) * (0.16 * self.abdomen)
+        img -= ramp((1.0 - bubble) * 2.0) * (0.16 * self.abdomen)
         self.img = np.asarray(img, dtype=np.float32)
 
     def curve(self) -> Plane:
@@ -303,18 +313,18 @@ class Scene:
 
     def _bones(self, skin: Plane) -> Plane:
         body = self.body
-        cage = np.clip((1.06 - self.cage) * 10.0, 0.0, 1.0)
+        cage = ramp((1.06 - self.cage) * 10.0)
         back = np.maximum(np.cos(self.rib_phase() * np.float32(2 * math.pi)) - 0.25, 0.0)
         front = (self.V + 0.75 * (self.X - 0.15)) / (body.rib_gap * 1.25) + body.rib_phase
         fore = np.maximum(np.cos(front * np.float32(2 * math.pi)) - 0.35, 0.0)
-        bones = cage * (1.0 - self.abdomen * 0.7) * (0.12 * back + 0.06 * fore * np.clip((self.X - 0.2) * 6.0, 0.0, 1.0))
+        bones = cage * (1.0 - self.abdomen * 0.7) * (0.12 * back + 0.06 * fore * ramp((self.X - 0.2) * 6.0))
         off = np.abs(self.U - self.shift * 0.4 - self.curve())
-        column = np.clip((0.095 - off) * 30.0, 0.0, 1.0)
+        column = ramp((0.095 - off) * 30.0)
         discs = np.cos(self.V * np.float32(2 * math.pi / 0.125))
         bones += column * (0.085 + 0.03 * discs)
         edge = self.V - (body.clavicle - body.clavicle_tilt * (self.X - 0.1) + 0.10 * (self.X - 0.45) ** 2)
-        clavicle = np.clip((0.036 - np.abs(edge)) * 45.0, 0.0, 1.0) * np.clip((self.X - 0.07) * 20.0, 0.0, 1.0)
-        bones += clavicle * np.clip((0.80 - self.X) * 10.0, 0.0, 1.0) * 0.13
+        clavicle = ramp((0.036 - np.abs(edge)) * 45.0) * ramp((self.X - 0.07) * 20.0)
+        bones += clavicle * ramp((0.80 - self.X) * 10.0) * 0.13
         return np.asarray(bones * body.calcium * skin, dtype=np.float32)
 
     def window(self, left: float, right: float, top: float, bottom: float) -> tuple[slice, slice]:

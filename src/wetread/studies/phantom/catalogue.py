@@ -92,6 +92,16 @@ EXCLUDES: tuple[frozenset[str], ...] = (
 )
 """Pairs that are not drawn together: one would hide the other or make its truth doubtful."""
 
+COMPANIONS: dict[str, tuple[float, tuple[str, ...]]] = {
+    "chest tube": (3.0, ("pneumothorax", "pleural effusion")),
+    "enteric tube": (2.5, ("endotracheal tube",)),
+    "pulmonary edema": (1.6, ("endotracheal tube", "cardiomegaly")),
+    "lung opacity": (1.6, ("endotracheal tube",)),
+    "pleural effusion": (1.6, ("pulmonary edema", "cardiomegaly")),
+    "subcutaneous emphysema": (2.5, ("pneumothorax", "rib fracture")),
+}
+"""Factor on a finding's weight when one of its usual companions is there already."""
+
 
 @dataclass(frozen=True)
 class Lesion:

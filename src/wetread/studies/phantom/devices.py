@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wetread.studies.phantom.anatomy import LUNG_CENTRE, Scene
+from wetread.studies.phantom.anatomy import LUNG_CENTRE, Scene, ramp
 from wetread.studies.phantom.catalogue import Lesion
 from wetread.studies.phantom.drawing import add, arc, ellipse, line
 from wetread.studies.phantom.findings import Draw, signs
@@ -47,7 +47,7 @@ def pacemaker(scene: Scene, lesion: Lesion) -> None:
     c = lesion.conspicuity
     window = scene.window(x - 0.12, x + 0.12, y - 0.10, y + 0.10)
     dx, dy = (scene.U[window] - np.float32(x)) / 0.105, (scene.V[window] - np.float32(y)) / 0.085
-    box = np.clip((1.0 - (dx**4 + dy**4)) * 4.0, 0.0, 1.0)
+    box = ramp((1.0 - (dx**4 + dy**4)) * 4.0)
     scene.img[window] += (0.97 - scene.img[window]) * box * np.float32(0.9 * c)
     vena = (-0.09 + scene.shift, -0.34)
     entry = arc((x - sign * 0.08, y - 0.06), (sign * 0.25, -0.62), vena)

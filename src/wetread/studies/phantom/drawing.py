@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from wetread.studies.phantom.anatomy import Plane, Scene
+from wetread.studies.phantom.anatomy import Plane, Scene, ramp
 
 Window = tuple[slice, slice]
 Point = tuple[float, float]
@@ -25,7 +26,7 @@ def ellipse(
         c, s = math.cos(angle), math.sin(angle)
         dx, dy = dx * c + dy * s, dy * c - dx * s
     q = (dx * (1.0 / rx)) ** 2 + (dy * (1.0 / ry)) ** 2
-    return window, np.asarray(np.clip((1.0 - q) * hardness, 0.0, 1.0), dtype=np.float32)
+    return window, np.asarray(ramp((1.0 - q) * hardness), dtype=np.float32)
 
 
 def haze(scene: Scene, centre: Point, radii: Point) -> tuple[Window, Plane]:
@@ -45,17 +46,17 @@ def line(scene: Scene, points: Sequence[Point], half_width: float) -> tuple[Wind
     window = scene.window(min(xs) - reach, max(xs) + reach, min(ys) - reach, max(ys) + reach)
     U, V = scene.U[window], scene.V[window]
     least: Plane | None = None
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         dx, dy = x1 - x0, y1 - y0
         norm = max(dx * dx + dy * dy, 1e-9)
         px, py = U - np.float32(x0), V - np.float32(y0)
-        t = np.clip((px * (dx / norm)) + (py * (dy / norm)), 0.0, 1.0)
+        t = ramp((px * (dx / norm)) + (py * (dy / norm)))
         px -= t * np.float32(dx)
         py -= t * np.float32(dy)
         square = px * px + py * py
         least = square if least is None else np.minimum(least, square)
     assert least is not None
-    return window, np.asarray(np.clip(1.6 - np.sqrt(least) * (1.0 / width), 0.0, 1.0), dtype=np.float32)
+    return window, np.asarray(ramp(1.6 - np.sqrt(least) * (1.0 / width)), dtype=np.float32)
 
 
 def arc(start: Point, bend: Point, end: Point, pieces: int = 6) -> list[Point]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wetread.studies.phantom.anatomy import LUNG_CENTRE, Plane, Scene, cloud
+from wetread.studies.phantom.anatomy import LUNG_CENTRE, Plane, Scene, cloud, ramp
 from wetread.studies.phantom.catalogue import Lesion
 from wetread.studies.phantom.drawing import Point, add, ellipse, haze, line
 
@@ -85,7 +85,7 @@ def effusion(scene: Scene, lesion: Lesion) -> None:
     """Fluid from the costophrenic angle upwards, its upper edge a meniscus that climbs towards the chest wall."""
     level = scene.dome + 0.20 - graded(lesion, 0.16, 0.40, 0.78)
     climb = 0.30 * np.maximum(scene.X - 0.30, 0.0) ** 1.5 / 0.35
-    fluid = np.clip((scene.V - (level - climb)) * 14.0, 0.0, 1.0) * scene.sided(lesion.side)
+    fluid = ramp((scene.V - (level - climb)) * 14.0) * scene.sided(lesion.side)
     scene.fluid = np.maximum(scene.fluid, fluid * np.float32(lesion.conspicuity))
 
 
@@ -118,7 +118,7 @@ def consolidation(scene: Scene, lesion: Lesion) -> None:
     rx, ry = 0.24 * lesion.extent, 0.17 * lesion.extent
     window, shape = ellipse(scene, (x, y), (rx, ry * 1.5), 2.5)
     slope = 0.25 * (lesion.place[2] - 0.5)
-    edge = np.clip((y + ry * 0.55 + slope * (scene.U[window] - x) - scene.V[window]) * 22.0, 0.0, 1.0)
+    edge = ramp((y + ry * 0.55 + slope * (scene.U[window] - x) - scene.V[window]) * 22.0)
     shape = shape * edge
     add(scene, (window, shape), 0.40 * lesion.conspicuity, scene.air)
     for k in (-1, 0, 1):
@@ -142,7 +142,7 @@ def mass(scene: Scene, lesion: Lesion) -> None:
     window, shape = ellipse(scene, (x, y), (radius * 1.3, radius * 1.3), 1.0)
     angle = np.arctan2(scene.V[window] - np.float32(y), scene.U[window] - np.float32(x))
     lobes = 0.10 * np.cos(angle * 3.0 + np.float32(6.3 * lesion.place[1]))
-    add(scene, (window, np.clip((shape - 0.36 + lobes) * 7.0, 0.0, 1.0)), 0.40 * lesion.conspicuity, scene.outer)
+    add(scene, (window, ramp((shape - 0.36 + lobes) * 7.0)), 0.40 * lesion.conspicuity, scene.outer)
 
 
 def granuloma(scene: Scene, lesion: Lesion) -> None:
@@ -197,7 +197,7 @@ def pneumothorax(scene: Scene, lesion: Lesion) -> None:
     up = np.minimum(scene.V - (LUNG_CENTRE + 0.10 * fall), 0.0)
     inner = (scene.X / (scene.width - fall)) ** 2 + (up / (scene.apex - fall * 1.25)) ** 2
     mask = scene.air * scene.sided(lesion.side)
-    beyond = np.clip((inner - 1.0) * 14.0, 0.0, 1.0) * mask
+    beyond = ramp((inner - 1.0) * 14.0) * mask
     c = np.float32(lesion.conspicuity)
     dark = 0.53 - scene.depth - 0.06
     scene.img += (dark - scene.img) * beyond * (0.9 * c)
@@ -210,8 +210,8 @@ def pneumothorax(scene: Scene, lesion: Lesion) -> None:
 def thickening(scene: Scene, lesion: Lesion) -> None:
     """A dense rind along the chest wall, of uneven width."""
     wave = 0.06 * np.cos(scene.V * np.float32(9.0) + np.float32(6.3 * lesion.place[1]))
-    rind = np.clip((scene.cage - (0.72 + wave - 0.06 * lesion.place[0])) * 9.0, 0.0, 1.0)
-    lower = np.clip((scene.V + 0.50) * 5.0, 0.0, 1.0)
+    rind = ramp((scene.cage - (0.72 + wave - 0.06 * lesion.place[0])) * 9.0)
+    lower = ramp((scene.V + 0.50) * 5.0)
     scene.img += rind * lower * scene.air * scene.sided(lesion.side) * np.float32(0.34 * lesion.conspicuity)
 
 
@@ -240,19 +240,20 @@ def hernia(scene: Scene, lesion: Lesion) -> None:
     x, y = 0.03 + 0.05 * lesion.place[0], scene.dome - 0.14
     radius = 0.15 + 0.03 * lesion.place[1]
     window, shape = ellipse(scene, (x, y), (radius, radius), 5.0)
-    above = np.clip((y + 0.01 - scene.V[window]) * 40.0, 0.0, 1.0)
-    ring = shape * np.clip(1.0 - ellipse(scene, (x, y), (radius, radius), 1.6)[1], 0.0, 1.0)
+    above = ramp((y + 0.01 - scene.V[window]) * 40.0)
+    ring = shape * ramp(1.0 - ellipse(scene, (x, y), (radius, radius), 1.6)[1])
     c = lesion.conspicuity
     add(scene, (window, shape * above), -0.24 * c)
-    add(scene, (window, ring * 0.8 + shape * (1.0 - above) * 0.5), 0.18 * c)
+    below = np.asarray(ring * 0.8 + shape * (1.0 - above) * 0.5, dtype=np.float32)
+    add(scene, (window, below), 0.18 * c)
 
 
 def free_air(scene: Scene, lesion: Lesion) -> None:
     """A black crescent under each dome, with the diaphragm a thin line above it."""
     depth = scene.V - scene.diaphragm_line()
     thick = 0.105 + 0.035 * lesion.place[0]
-    under = np.clip(depth * 30.0, 0.0, 1.0) * np.clip((thick - depth) * 30.0 + 0.5, 0.0, 1.0)
-    reach = np.clip((0.33 - np.abs(scene.X - 0.42)) * 12.0, 0.0, 1.0)
+    under = ramp(depth * 30.0) * ramp((thick - depth) * 30.0 + 0.5)
+    reach = ramp((0.33 - np.abs(scene.X - 0.42)) * 12.0)
     left = 0.45 + 0.5 * lesion.place[1]
     crescent = under * reach * np.where(scene.U < 0, np.float32(1.0), np.float32(left)) * scene.outer
     dome = np.maximum(1.0 - np.abs(depth) * min(60.0, scene.size / 2.6), 0.0) * reach * scene.outer
@@ -262,9 +263,9 @@ def free_air(scene: Scene, lesion: Lesion) -> None:
 
 def wall_air(scene: Scene, lesion: Lesion) -> None:
     """Dark streaks in the soft tissue beside the rib cage and above the clavicle."""
-    streaks = np.clip(np.cos((scene.X * 48.0 + scene.V * 14.0) + 5.0 * cloud(scene.rng, scene.size, 9)) * 1.6, 0.0, 1.0)
-    beyond = np.clip((scene.cage - 1.03) * 8.0, 0.0, 1.0)
-    band = beyond * np.clip((1.75 - scene.cage) * 5.0, 0.0, 1.0) * np.clip((0.45 - scene.V) * 5.0, 0.0, 1.0)
+    streaks = ramp(np.cos((scene.X * 48.0 + scene.V * 14.0) + 5.0 * cloud(scene.rng, scene.size, 9)) * 1.6)
+    beyond = ramp((scene.cage - 1.03) * 8.0)
+    band = beyond * ramp((1.75 - scene.cage) * 5.0) * ramp((0.45 - scene.V) * 5.0)
     inside: Plane | float = scene.sided(lesion.side)
     scene.img -= streaks * band * inside * np.float32(0.26 * lesion.conspicuity)
 

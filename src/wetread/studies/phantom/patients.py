@@ -12,7 +12,7 @@ from functools import lru_cache
 from random import Random
 
 from wetread.studies.phantom.anatomy import Body, Pose, sample_body, sample_pose
-from wetread.studies.phantom.catalogue import EXCLUDES, SPEC, SPECS, Lesion, Spec
+from wetread.studies.phantom.catalogue import COMPANIONS, EXCLUDES, SPEC, SPECS, Lesion, Spec
 from wetread.studies.phantom.config import PhantomConfig
 from wetread.studies.phantom.render import Exposure
 from wetread.studies.phantom.sites import SITE, Site
@@ -103,7 +103,7 @@ def sample_patient(seed: int, number: int, visits: int, config: PhantomConfig) -
     least = max([SPEC[lesion.name].least_age for lesion in lesions], default=18)
     age = rng.randint(max(least, rng.choice((18, 30, 45, 60))), 89)
     body = sample_body(rng, sex, age)
-    when = date(2090, 1, 1) + timedelta(days=rng.randrange(3000))
+    when = date(2090, 1, 1) + timedelta(days=rng.randrange(2400))
     made: list[Visit] = []
     resolved: tuple[Lesion, ...] = ()
     for k in range(visits):
@@ -153,16 +153,9 @@ def _draw(rng: Random, icu: bool, present: dict[str, Lesion], allowed: tuple[Spe
     choices = [spec for spec in allowed if _allowed(spec.name, present)]
     weights = [float(spec.icu if icu else spec.ward) for spec in choices]
     for k, spec in enumerate(choices):
-        if spec.name == "chest tube" and ("pneumothorax" in present or "pleural effusion" in present):
-            weights[k] *= 3
-        elif spec.name == "enteric tube" and "endotracheal tube" in present:
-            weights[k] *= 2.5
-        elif spec.name in ("pulmonary edema", "lung opacity") and "endotracheal tube" in present:
-            weights[k] *= 1.6
-        elif spec.name == "pleural effusion" and ("pulmonary edema" in present or "cardiomegaly" in present):
-            weights[k] *= 1.6
-        elif spec.name == "subcutaneous emphysema" and ("pneumothorax" in present or "rib fracture" in present):
-            weights[k] *= 2.5
+        factor, causes = COMPANIONS.get(spec.name, (1.0, ()))
+        if any(cause in present for cause in causes):
+            weights[k] *= factor
     return rng.choices(choices, weights)[0] if sum(weights) > 0 else None
 
 

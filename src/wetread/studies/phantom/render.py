@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.studies.phantom.anatomy import Body, Plane, Pose, Scene, grid
+from wetread.studies.phantom.anatomy import Body, Plane, Pose, Scene, ramp
 from wetread.studies.phantom.catalogue import Lesion
 from wetread.studies.phantom.devices import DEVICES
 from wetread.studies.phantom.findings import OVERLAY, STRUCTURE
@@ -74,7 +74,7 @@ def render(
 
 
 def _expose(scene: Scene, site: Site, exposure: Exposure) -> NDArray[np.uint8]:
-    img = np.clip(scene.img, 0.0, 1.0)
+    img = ramp(scene.img)
     img = _blur(img, (0.55 if scene.pose.view == "PA" else 0.95) * scene.size / 128)
     if exposure.gamma != 1.0:
         img = img ** np.float32(exposure.gamma)
@@ -82,7 +82,7 @@ def _expose(scene: Scene, site: Site, exposure: Exposure) -> NDArray[np.uint8]:
     img += _grain(scene.rng, scene.size) * np.float32(exposure.noise)
     _collimate(img, exposure)
     _mark(img, site)
-    return np.asarray(np.clip(img, 0.0, 1.0) * 255.0 + 0.5, dtype=np.uint8)
+    return np.asarray(ramp(img) * 255.0 + 0.5, dtype=np.uint8)
 
 
 def _blur(img: Plane, sigma: float) -> Plane:
@@ -133,4 +133,4 @@ def _mark(img: Plane, site: Site) -> None:
     patch[stamp] = 0.97
 
 
-__all__ = ["GREATEST_SIZE", "LEAST_SIZE", "Exposure", "grid", "render"]
+__all__ = ["GREATEST_SIZE", "LEAST_SIZE", "Exposure", "render"]

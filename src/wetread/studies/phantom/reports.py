@@ -137,9 +137,8 @@ def _phrase(lesion: Lesion, noun: Noun, style: Style, rng: Random) -> tuple[str,
         words.insert(0, wording.GRADES[kind][style][_ORDER.index(lesion.severity)])
     phrase = " ".join([*words, behind]).strip()
     plural = both or noun.plural
-    article = "" if plural or not noun.article else ("an" if phrase[0] in "aeiouEN" and not phrase.startswith("NG ") else "a")
-    if phrase.startswith("NG "):
-        article = "an"
+    vowel = phrase[0].lower() in "aeiou" or phrase.startswith("NG ")
+    article = "" if plural or not noun.article else ("an" if vowel else "a")
     return phrase, article, plural
 
 

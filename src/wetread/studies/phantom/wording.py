@@ -20,7 +20,7 @@ class Noun:
     many: str = ""
     """Plural, for both sides; empty when the singular serves."""
     article: str = "a"
-    """``a``, ``an`` or empty; a grade or side in front changes it."""
+    """Empty when it takes none; whether it is "a" or "an" follows from the whole phrase."""
     tail: str = ""
     """What follows the noun and may name the side, as in "of the {side} hemidiaphragm"."""
     plural: bool = False
@@ -39,12 +39,12 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
     },
     "enlarged cardiomediastinum": {
         "plain": (_n("widened mediastinum"), _n("mediastinal widening", article="")),
-        "terse": (_n("widened mediastinum"), _n("mediastinal widening", article=""), _n("enlarged cardiomediastinum", article="an")),
+        "terse": (_n("widened mediastinum"), _n("mediastinal widening", article=""), _n("enlarged cardiomediastinum")),
         "numbered": (_n("widening of the mediastinum", article=""), _n("mediastinal enlargement", article="")),
     },
     "lung opacity": {
-        "plain": (_n("opacity", "opacities", "an"), _n("hazy opacity", "hazy opacities"), _n("airspace opacity", "airspace opacities", "an")),
-        "terse": (_n("opacity", "opacities", "an"), _n("hazy opacity", "hazy opacities")),
+        "plain": (_n("opacity", "opacities"), _n("hazy opacity", "hazy opacities"), _n("airspace opacity", "airspace opacities")),
+        "terse": (_n("opacity", "opacities"), _n("hazy opacity", "hazy opacities")),
         "numbered": (_n("opacification", article=""), _n("patchy opacity", "patchy opacities")),
     },
     "nodule": {
@@ -74,8 +74,8 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
     },
     "pneumothorax": {style: (_n("pneumothorax"),) for style in ("plain", "terse", "numbered")},
     "pleural effusion": {
-        "plain": (_n("pleural effusion", "pleural effusions"), _n("effusion", "effusions", "an")),
-        "terse": (_n("pleural effusion", "pleural effusions"), _n("effusion", "effusions", "an")),
+        "plain": (_n("pleural effusion", "pleural effusions"), _n("effusion", "effusions")),
+        "terse": (_n("pleural effusion", "pleural effusions"), _n("effusion", "effusions")),
         "numbered": (_n("pleural effusion", "pleural effusions"), _n("pleural fluid", article="")),
     },
     "pleural thickening": {style: (_n("pleural thickening", article=""),) for style in ("plain", "terse", "numbered")},
@@ -90,12 +90,12 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
         "numbered": (_n("pulmonary emphysema", article=""), _n("emphysematous lung disease", article="")),
     },
     "interstitial pattern": {
-        "plain": (_n("interstitial pattern", article="an"), _n("reticular pattern"), _n("interstitial opacities", article="", plural=True)),
-        "terse": (_n("interstitial pattern", article="an"), _n("reticular pattern"), _n("interstitial opacities", article="", plural=True)),
+        "plain": (_n("interstitial pattern"), _n("reticular pattern"), _n("interstitial opacities", article="", plural=True)),
+        "terse": (_n("interstitial pattern"), _n("reticular pattern"), _n("interstitial opacities", article="", plural=True)),
         "numbered": (_n("interstitial change", article=""), _n("reticular opacities", article="", plural=True)),
     },
     "calcified granuloma": {
-        "plain": (_n("calcified granuloma"), _n("calcified nodule")),
+        "plain": (_n("calcified granuloma"), _n("calcified lung nodule")),
         "terse": (_n("calcified granuloma"), _n("granuloma")),
         "numbered": (_n("calcified granuloma"), _n("calcified lung nodule")),
     },
@@ -105,8 +105,8 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
         "numbered": (_n("hilar fullness", article=""), _n("hilar prominence", article="")),
     },
     "elevated hemidiaphragm": {
-        "plain": (_n("elevation", article="", tail="of the {side} hemidiaphragm"), _n("elevated hemidiaphragm", article="an")),
-        "terse": (_n("elevated hemidiaphragm", article="an"), _n("raised hemidiaphragm")),
+        "plain": (_n("elevation", article="", tail="of the {side} hemidiaphragm"), _n("elevated hemidiaphragm")),
+        "terse": (_n("elevated hemidiaphragm"), _n("raised hemidiaphragm")),
         "numbered": (_n("hemidiaphragm elevation", article=""), _n("raised hemidiaphragm")),
     },
     "scoliosis": {
@@ -135,13 +135,13 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
         "numbered": (_n("soft tissue emphysema", article=""), _n("surgical emphysema", article="")),
     },
     "endotracheal tube": {
-        "plain": (_n("endotracheal tube", article="an"),),
-        "terse": (_n("endotracheal tube", article="an"), _n("ET tube", article="an")),
-        "numbered": (_n("tracheal tube"), _n("endotracheal tube", article="an")),
+        "plain": (_n("endotracheal tube"),),
+        "terse": (_n("endotracheal tube"), _n("ET tube")),
+        "numbered": (_n("tracheal tube"), _n("endotracheal tube")),
     },
     "enteric tube": {
-        "plain": (_n("enteric tube", article="an"), _n("nasogastric tube")),
-        "terse": (_n("enteric tube", article="an"), _n("NG tube", article="an")),
+        "plain": (_n("enteric tube"), _n("nasogastric tube")),
+        "terse": (_n("enteric tube"), _n("NG tube")),
         "numbered": (_n("feeding tube"), _n("gastric tube")),
     },
     "central venous catheter": {

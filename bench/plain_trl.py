@@ -1,0 +1,76 @@
+"""What a user would write with TRL alone: the plain scripts that the trainings are timed against.
+
+The same model, studies, batch and steps as ours; TRL's own collator; pictures opened from their files; nothing cached.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from datasets import Image as ImageFeature
+from datasets import List as ListFeature
+from datasets import load_dataset  # noqa: F401  (the import that such a script starts with)
+
+from wetread import prompts
+from wetread.records import Study
+
+
+def rows(studies: list[Study], folder: Path, *, target: bool) -> Dataset:
+    """Return a plain data set: messages and the paths of the pictures."""
+    style = prompts.get("direct")
+    data: dict[str, list[Any]] = {"prompt": [], "images": [], "study": []}
+    if target:
+        data["completion"] = []
+    for study in studies:
+        prompt = style.render(study)
+        data["prompt"].append([{"role": "user", "content": prompt.text}])
+        data["images"].append([str(folder / image.name) for image in prompt.images])
+        data["study"].append(study.id)
+        if target and study.report:
+            data["completion"].append([{"role": "assistant", "content": style.target(study.report)}])
+    return Dataset.from_dict(data).cast_column("images", ListFeature(ImageFeature()))
+
+
+def common(out: Path, batch: int, steps: int) -> dict[str, Any]:
+    """Return the arguments that both plain scripts use."""
+    return {
+        "output_dir": str(out), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": 1e-4,
+        "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False,
+        "gradient_checkpointing": False, "logging_steps": 1000, "seed": 0,
+    }  # fmt: skip
+
+
+def sft(model: Any, processor: Any, studies: list[Study], folder: Path, out: Path, batch: int, steps: int) -> int:
+    """Train by SFT and return the samples seen."""
+    from trl import SFTConfig, SFTTrainer
+
+    args = SFTConfig(**common(out, batch, steps), max_length=None)
+    data = rows(studies, folder, target=True)
+    SFTTrainer(model=model, args=args, train_dataset=data, processing_class=processor).train()
+    return batch * steps
+
+
+def grpo(
+    model: Any, processor: Any, studies: list[Study], folder: Path, out: Path, batch: int, steps: int, tokens: int
+) -> int:
+    """Train by GRPO on our reward and return the rollouts made."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    from wetread import rewards
+    from wetread.records import Generation
+
+    references = {study.id: study.report for study in studies if study.report}
+    style, recipe = prompts.get("direct"), rewards.get("unirg_step1")
+
+    def reward(completions: Any, study: Any, **_: Any) -> list[float | None]:
+        drafts = [style.parse(Generation(name, turn[0]["content"])) for name, turn in zip(study, completions, strict=True)]
+        return [one.value for one in rewards.score_batch(drafts, [references[name] for name in study], recipe)]
+
+    args = GRPOConfig(
+        **common(out, batch, steps), num_generations=16, max_completion_length=tokens, beta=0.0, temperature=1.0
+    )
+    data = rows(studies, folder, target=False)
+    GRPOTrainer(model=model, args=args, reward_funcs=[reward], train_dataset=data, processing_class=processor).train()
+    return batch * steps

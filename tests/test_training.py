@@ -1,0 +1,150 @@
+"""SFT and RL on the smallest policy: they run, write what they promise, refuse what they must, and survive kill -9."""
+
+import json
+from pathlib import Path
+
+import pytest
+from training_helpers import SMALL, kill_when, sets, wetread
+
+from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.models import open_model, read_manifest
+from wetread.records import Sampling
+from wetread.runs.config import build
+from wetread.runs.store import JsonLines
+from wetread.studies import folder, phantom
+from wetread.training import rl, sft
+from wetread.training.config import RlConfig, SftConfig
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "phantom"
+    phantom.write(path, 60, seed=5, size=64)
+    return path
+
+
+@pytest.fixture(scope="module")
+def policy(data, tmp_path_factory) -> Path:
+    config = build(SftConfig, None, [f"data.path={data}", "optim.steps=6", *SMALL])
+    return sft.train(config, tmp_path_factory.mktemp("sft") / "run")
+
+
+def weights(model: Path):
+    from safetensors.numpy import load_file
+
+    return load_file(model / "model.safetensors")
+
+
+def same(first: Path, second: Path) -> bool:
+    import numpy as np
+
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def test_sft_writes_a_model_with_its_card(policy, data):
+    card = (policy / "README.md").read_text()
+    assert "not a medical device" in card
+    assert "phantom studies" in card
+    assert read_manifest(policy)["style"] == "direct"
+    steps = [one for one in JsonLines(policy.parent / "events.jsonl").read() if one["event"] == "sft.step"]
+    assert [one["step"] for one in steps] == list(range(1, 7))
+    assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+def test_the_saved_policy_opens_with_plain_transformers(policy):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    assert type(AutoModelForImageTextToText.from_pretrained(policy)).__name__ == "LlavaForConditionalGeneration"
+    assert AutoProcessor.from_pretrained(policy).tokenizer.chat_template
+
+
+def test_sft_is_deterministic_and_a_second_run_changes_nothing(policy, data, tmp_path):
+    config = build(SftConfig, None, [f"data.path={data}", "optim.steps=6", *SMALL])
+    again = sft.train(config, tmp_path / "run")
+    assert same(policy, again)
+    before = (again / "model.safetensors").stat().st_mtime_ns
+    sft.train(config, tmp_path / "run")
+    assert (again / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_sft_killed_continues_to_the_same_weights(policy, data, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", "sft", "--out", str(out), *sets(f"data.path={data}", "optim.steps=6", *SMALL)]
+    kill_when(arguments, out / "events.jsonl", 4)
+    assert not (out / "model").exists()
+    done = wetread(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert same(policy, out / "model")
+    ends = [one for one in JsonLines(out / "events.jsonl").read() if one["event"] == "sft.done"]
+    assert len(ends) == 1
+
+
+def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path):
+    from wetread.training.loop import last_checkpoint
+
+    for name, whole in (("checkpoint-2", True), ("checkpoint-4", True), ("checkpoint-6", False)):
+        (tmp_path / name).mkdir()
+        if whole:
+            (tmp_path / name / "whole").touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-4")
+    assert not (tmp_path / "checkpoint-6").exists()
+
+
+@pytest.mark.parametrize("reward", ["unirg_step1", "unirg_step2"])
+def test_rl_runs_both_steps(policy, data, tmp_path, reward):
+    kl = "group.kl=0.03" if reward == "unirg_step2" else "group.kl=0"
+    settings = [f"data.path={data}", f"model={policy}", f"reward={reward}", "optim.steps=3", "optim.batch=8"]
+    config = build(RlConfig, None, [*settings, "group.rollouts=4", "group.max_new_tokens=24", "checkpoint_every=2", kl])
+    model = rl.train(config, tmp_path / "run")
+    steps = [one for one in JsonLines(tmp_path / "run" / "events.jsonl").read() if one["event"] == "rl.step"]
+    assert [one["step"] for one in steps] == [1, 2, 3]
+    for key in ("reward", "term/entity_f1", "guard/length_ratio", "guard/unscored", "frac_reward_zero_std"):
+        assert all(key in one for one in steps), key
+    assert ("kl" in steps[-1]) == (reward == "unirg_step2")
+    assert not same(policy, model)
+    prompts = [__import__("wetread.prompts", fromlist=["get"]).get("direct").render(s) for s in folder.read(data)[:3]]
+    assert len(open_model(str(model)).generate(prompts, Sampling(max_new_tokens=8))) == 3
+
+
+def test_a_group_is_never_cut(policy, data, tmp_path):
+    config = build(RlConfig, None, [f"data.path={data}", f"model={policy}", "optim.batch=10", "group.rollouts=4"])
+    with pytest.raises(ConfigError, match="multiple"):
+        rl.train(config, tmp_path / "run")
+
+
+def test_what_is_missing_is_named(data, tmp_path):
+    with pytest.raises(MissingError, match="wetread phantom"):
+        sft.train(build(SftConfig, None, [f"data.path={tmp_path}"]), tmp_path / "a")
+    with pytest.raises(UsageError, match="it has:"):
+        sft.train(build(SftConfig, None, [f"data.path={data}", "data.split=dev"]), tmp_path / "b")
+    with pytest.raises(UsageError, match="no reward is called"):
+        rl.train(build(RlConfig, None, [f"data.path={data}", "reward=unirg"]), tmp_path / "c")
+    with pytest.raises(MissingError, match="train sft"):
+        rl.train(build(RlConfig, None, [f"data.path={data}", "model=nowhere"]), tmp_path / "d")
+
+
+def test_another_config_is_refused(policy):
+    out = policy.parent
+    done = wetread("train", "sft", "--out", out, *sets("optim.steps=7"))
+    assert done.returncode in (1, 3)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_evaluate_writes_rows_and_continues_after_a_kill(policy, data, tmp_path):
+    out, file = tmp_path / "eval", tmp_path / "eval.json"
+    arguments = ["evaluate", "--data", str(data), "--split", "train", "--model", f"tiny={policy}", "--out", str(out)]
+    arguments += ["--json", str(file), "--batch", "2", "--max-new-tokens", "16", "--resamples", "100", "--by", "site"]
+    kill_when(arguments, out / "generations-tiny.jsonl", 8)
+    done = wetread(*arguments)
+    assert done.returncode == 0, done.stderr
+    body = json.loads(file.read_text())
+    assert "phantom data" in body["data"]
+    assert {"system", "metric", "value", "low", "high", "n", "signature"} <= set(body["rows"][0])
+    assert {row["system"] for row in body["rows"]} == {"template", "most frequent report", "tiny"}
+    written = [one["study"] for one in JsonLines(out / "generations-tiny.jsonl").read()]
+    studies = [study.id for study in folder.read(data) if study.split == "train"]
+    assert sorted(written) == sorted(studies)
+    assert "phantom data" in done.stdout
