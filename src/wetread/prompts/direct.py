@@ -39,7 +39,7 @@ class DirectStyle:
         """
         wanted = tuple(sections or (study.report.sections if study.report else ()) or BOTH)
         image = frontal(study)
-        form = " ".join(f"{name.capitalize()}: [...]" for name in wanted)
+        form = " ".join(f"{name.capitalize()}: ..." for name in wanted)
         lines = [
             f"Draft the {' and '.join(wanted)} of this chest radiograph.",
             _context(study, image.view),

@@ -20,6 +20,7 @@ from wetread.training import loop
 from wetread.training.card import write_card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
+from wetread.training.sharing import share_images
 
 STAGE = "rl"
 
@@ -101,6 +102,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     rewards.dry_run(recipe, list(references.values())[:64])
     model, processor = transformers.load(config.model)
     processor.tokenizer.padding_side = "left"
+    share_images(model)
     folder = out / "checkpoints"
     trainer = GRPOTrainer(
         model=model,

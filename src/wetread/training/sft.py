@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from wetread import prompts
 from wetread.models import tiny, transformers
-from wetread.records import Study
+from wetread.records import Report, Study
 from wetread.runs.config import to_dict
 from wetread.runs.store import RunFolder
 from wetread.training import loop
 from wetread.training.card import write_card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
+from wetread.training.sampling import LengthGrouped
 
 STAGE = "sft"
 
@@ -36,7 +38,6 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     if run.done(f"{STAGE}.done"):
         return target
     from trl import SFTConfig as Arguments
-    from trl import SFTTrainer
 
     style = prompts.get(config.style)
     model, processor = starting_point(config, studies, style)
@@ -46,7 +47,8 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
     )
-    trainer = SFTTrainer(
+    trainer = _trainer_class()(
+        lengths=lengths(studies, style),
         model=model,
         args=arguments,
         train_dataset=as_dataset(studies, style, with_target=True),
@@ -86,3 +88,24 @@ def starting_point(config: SftConfig, studies: Sequence[Study], style: prompts.S
     tokenizer = tiny.build_tokenizer(texts, config.tiny)
     processor = tiny.build_processor(tokenizer, config.tiny)
     return tiny.build_model(tokenizer, config.tiny, seed=config.seed), processor
+
+
+def lengths(studies: Sequence[Study], style: prompts.Style) -> list[int]:
+    """Return the words of each study's prompt and target, which is all that its length in a batch depends on."""
+    return [len(style.render(study).text.split()) + len((study.report or Report()).text.split()) for study in studies]
+
+
+@cache
+def _trainer_class() -> Any:
+    """Return TRL's SFTTrainer with batches of like length; made on demand, since importing TRL takes seconds."""
+    from trl import SFTTrainer
+
+    class LengthGroupedTrainer(SFTTrainer):  # type: ignore[misc]
+        def __init__(self, *, lengths: list[int], **options: Any) -> None:
+            self._lengths = lengths
+            super().__init__(**options)
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return LengthGrouped(self._lengths, self.args.train_batch_size, self.args.seed)
+
+    return LengthGroupedTrainer
