@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import (
+    Dataset,
+    load_dataset,  # noqa: F401  (the import that such a script starts with)
+)
 from datasets import Image as ImageFeature
 from datasets import List as ListFeature
-from datasets import load_dataset  # noqa: F401  (the import that such a script starts with)
 
 from wetread import prompts
 from wetread.records import Study

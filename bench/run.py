@@ -1,9 +1,9 @@
 """`make bench`: speed on this machine, printed as ratios. Nothing here asserts; `--only NAME` runs one part.
 
-    startup     wetread --help
-    phantom     studies made a second, one core, 128 x 128
-    sft, grpo   the trainings against plain TRL scripts with the same model, batch and steps
-    draft       drafting in batches against one study at a time
+startup     wetread --help
+phantom     studies made a second, one core, 128 x 128
+sft, grpo   the trainings against plain TRL scripts with the same model, batch and steps
+draft       drafting in batches against one study at a time
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from wetread.prompts.direct import STYLE
 from wetread.records import Image, Report, Sampling, Study
 from wetread.studies import phantom
 
-SHAPE = TinyConfig(64, 16, 64, 1, 64, 1, 600, 512)
+SHAPE = TinyConfig(64, 30, 0, 64, 1, 600, 512)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from training_helpers import SMALL, kill_when, sets, wetread
 
+from training_helpers import SMALL, kill_when, sets, wetread
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.models import open_model, read_manifest
 from wetread.records import Sampling

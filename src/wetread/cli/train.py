@@ -30,7 +30,8 @@ def sft(config: Path | None = CONFIG, set_: list[str] = SET, out: Path = OUT) ->
     made = build(SftConfig, config, set_)
     from wetread.training import sft as training
 
-    return _train("SFT", made.optim.steps, lambda step: training.train(made, out, step))
+    steps = made.optim.steps + (made.tiny.warmup_steps if made.model == "tiny" else 0)
+    return _train("SFT", steps, lambda step: training.train(made, out, step))
 
 
 @app.command("rl")

@@ -91,7 +91,7 @@ def run(out: Path, config: DemoConfig) -> Path:
 def _train(out: Path, config: DemoConfig) -> None:
     from wetread.training import rl, sft  # heavy: torch
 
-    with bar("SFT", config.sft.optim.steps) as line:
+    with bar("SFT", config.sft.tiny.warmup_steps + config.sft.optim.steps) as line:
         sft.train(config.sft, out / "sft", _mover(line))
     steps: tuple[tuple[str, RlConfig], ...] = ((RL_STAGES[0], config.step1), (RL_STAGES[1], config.step2))
     for number, (name, step) in enumerate(steps, start=1):

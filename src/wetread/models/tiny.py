@@ -1,7 +1,8 @@
 """The tiny policy: a LLaVA of a few million parameters, built here with its own tokenizer, for CPUs and tests.
 
-It is a true ``LlavaForConditionalGeneration`` (SigLIP tower, two-layer projector, Llama decoder), so everything that runs
-on it runs on its larger relatives. A saved one opens with plain transformers.
+It is a true ``LlavaForConditionalGeneration`` (a small residual tower, two-layer projector, Llama decoder), so everything
+that runs on it runs on its larger relatives. A saved one opens with transformers' Auto classes once
+``wetread.models.tower`` has been imported.
 """
 
 from __future__ import annotations
@@ -31,16 +32,14 @@ class TinyConfig:
     """Shape of the tiny policy."""
 
     image_size: int = 128
-    """Side of the square input, in pixels; a multiple of ``patch_size``."""
-    patch_size: int = 16
-    """Side of a patch, in pixels; (image_size / patch_size)² image tokens."""
-    vision_width: int = 192
-    """Width of the vision tower; a multiple of 64."""
-    vision_layers: int = 4
-    """Layers of the vision tower."""
+    """Side of the square input, in pixels; a multiple of 32; 1 + (image_size / 32)² image tokens."""
+    vision_width: int = 180
+    """Width of the vision tower's output; a multiple of 30."""
+    warmup_steps: int = 0
+    """Steps of 32 in which the tower learns labels read off the training reports, before the reports; 0: none."""
     text_width: int = 128
     """Width of the language model; a multiple of 64."""
-    text_layers: int = 4
+    text_layers: int = 3
     """Layers of the language model."""
     vocabulary: int = 1024
     """Most entries of the byte-level BPE vocabulary trained on the reports."""
@@ -84,12 +83,15 @@ def build_processor(tokenizer: Any, config: TinyConfig) -> Any:
     """Return the ``LlavaProcessor`` around ``tokenizer``; PIL image processing, so torchvision is not needed."""
     from transformers import LlavaProcessor, SiglipImageProcessorPil
 
+    from wetread.models.tower import STRIDE, SUMMARY
+
     size = {"height": config.image_size, "width": config.image_size}
     images = SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.25] * 3, do_convert_rgb=True)
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=config.patch_size,
+        patch_size=STRIDE,
+        num_additional_image_tokens=SUMMARY,
         vision_feature_select_strategy="full",
         image_token=IMAGE,
         chat_template=CHAT_TEMPLATE,
@@ -99,17 +101,11 @@ def build_processor(tokenizer: Any, config: TinyConfig) -> Any:
 def build_model(tokenizer: Any, config: TinyConfig, *, seed: int) -> Any:
     """Return a freshly initialised ``LlavaForConditionalGeneration`` on the CPU; the same seed gives the same weights."""
     import torch
-    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
+    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    vision = SiglipVisionConfig(
-        hidden_size=config.vision_width,
-        intermediate_size=3 * config.vision_width,
-        num_hidden_layers=config.vision_layers,
-        num_attention_heads=max(1, config.vision_width // 64),
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        vision_use_head=False,
-    )
+    from wetread.models.tower import TowerConfig
+
+    vision = TowerConfig(image_size=config.image_size, hidden_size=config.vision_width)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.text_width,

@@ -152,6 +152,8 @@ def load(name: str) -> tuple[Any, Any]:
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+    import wetread.models.tower  # noqa: F401  (registers the tiny policy's tower)
+
     folder = Path(name)
     local = folder.exists()
     if local and not (folder / "config.json").is_file():

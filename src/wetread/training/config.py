@@ -55,6 +55,8 @@ class SftConfig:
     """How they are learned."""
     tiny: TinyConfig = field(default_factory=TinyConfig)
     """Shape of the tiny policy; used when `model` is `tiny`."""
+    freeze_vision: bool = False
+    """Keep the image encoder as it is; with a warmed-up tower the language model learns to use what it sees."""
     checkpoint_every: int = limits(100, 1)
     """Steps between checkpoints from which a killed run resumes."""
     seed: int = limits(0, 0, 2**31 - 1)
@@ -101,6 +103,8 @@ class RlConfig:
     """How fast; `batch` counts completions."""
     group: GroupConfig = field(default_factory=GroupConfig)
     """Rollouts, clipping, KL."""
+    freeze_vision: bool = False
+    """Keep the image encoder as it is."""
     checkpoint_every: int = limits(25, 1)
     """Steps between checkpoints from which a killed run resumes."""
     seed: int = limits(0, 0, 2**31 - 1)

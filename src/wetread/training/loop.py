@@ -87,7 +87,7 @@ def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int)
         "weight_decay": optim.decay,
         "adam_beta2": 0.98,
         "max_grad_norm": 1.0,
-        "logging_steps": 1,
+        "logging_steps": max(1, min(5, optim.steps // 20)),
         "logging_first_step": True,
         "save_strategy": "steps",
         "save_steps": every,
@@ -104,6 +104,21 @@ def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int)
         "disable_tqdm": True,
         "log_level": "error",
     }
+
+
+def freeze_vision(model: Any) -> None:
+    """Take the image encoder out of training.
+
+    Raises
+    ------
+    ConfigError
+        The model has no part that is known as one.
+    """
+    parts = [part for name, part in model.named_modules() if name.split(".")[-1] in ("vision_tower", "visual", "vision_model")]
+    if not parts:
+        raise ConfigError(f"freeze_vision: {type(model).__name__} has no vision_tower, visual or vision_model to freeze; set it to false.")
+    for part in parts:
+        part.requires_grad_(False)
 
 
 def run_trainer(trainer: Any, run: RunFolder, folder: Path) -> None:

@@ -103,6 +103,8 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     model, processor = transformers.load(config.model)
     processor.tokenizer.padding_side = "left"
     share_images(model)
+    if config.freeze_vision:
+        loop.freeze_vision(model)
     folder = out / "checkpoints"
     trainer = GRPOTrainer(
         model=model,
@@ -147,8 +149,9 @@ def _arguments(config: RlConfig, folder: Path) -> Any:
     from trl import GRPOConfig
 
     group = config.group
+    shared = loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed)
     return GRPOConfig(
-        **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
+        **{**shared, "logging_steps": 1},
         num_generations=group.rollouts,
         generation_batch_size=config.optim.batch,
         max_completion_length=group.max_new_tokens,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,19 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     from trl import SFTConfig as Arguments
 
     style = prompts.get(config.style)
+    total = config.optim.steps + _warmup_steps(config)
+
+    def ahead(done: int, _: int, numbers: Mapping[str, float]) -> None:
+        if on_step is not None:
+            on_step(done, total, numbers)
+
     model, processor = starting_point(config, studies, style)
+    if _warmup_steps(config):
+        from wetread.training.warmup import warm_up
+
+        warm_up(model.model.vision_tower, processor, studies, config, run, ahead)
+    if config.freeze_vision:
+        loop.freeze_vision(model)
     folder = out / "checkpoints"
     arguments = Arguments(
         **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
@@ -53,9 +65,11 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         args=arguments,
         train_dataset=as_dataset(studies, style, with_target=True),
         processing_class=processor,
-        callbacks=[loop.Recorder(run, STAGE, on_step)],
+        callbacks=[loop.Recorder(run, STAGE, lambda done, _, numbers: ahead(done + _warmup_steps(config), _, numbers))],
     )
     loop.run_trainer(trainer, run, folder)
+    if config.model == "tiny":
+        model.model.vision_tower.freeze_statistics()
 
     def save(part: Path) -> None:
         model.save_pretrained(part)
@@ -88,6 +102,10 @@ def starting_point(config: SftConfig, studies: Sequence[Study], style: prompts.S
     tokenizer = tiny.build_tokenizer(texts, config.tiny)
     processor = tiny.build_processor(tokenizer, config.tiny)
     return tiny.build_model(tokenizer, config.tiny, seed=config.seed), processor
+
+
+def _warmup_steps(config: SftConfig) -> int:
+    return config.tiny.warmup_steps if config.model == "tiny" else 0
 
 
 def lengths(studies: Sequence[Study], style: prompts.Style) -> list[int]:

@@ -21,7 +21,8 @@ class PhantomConfig:
     prior_share: float = 1 / 3
     """Share of studies that have an earlier study of the same patient; 0 to 0.7."""
     conspicuity: tuple[float, float] = (0.03, 1.0)
-    """Least and greatest contrast factor of a finding; drawn evenly in between, each within 0 to 1."""
+    """Least and greatest contrast factor of a finding, each within 0 to 1; the chance of a factor rises evenly from the
+    least to the greatest, so that one in thirteen of the default lies below 0.3."""
     sites: tuple[str, ...] = SITE_KEYS
     """Which sites send studies; their shares (0.42, 0.42, 0.16) are renormalised. Site C is always test only."""
     noise: float = 1.0

@@ -6,6 +6,7 @@ seed and the block, so any study can be made alone, on any machine, in any order
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
@@ -66,6 +67,12 @@ class Patient:
 
 
 @lru_cache(maxsize=256)
+def _conspicuity(config: PhantomConfig, rng: Random) -> float:
+    """Draw a contrast factor: mostly plain, with a tail down to the barely visible, as reported findings are."""
+    low, high = config.conspicuity
+    return round(low + (high - low) * math.sqrt(rng.random()), 3)
+
+
 def _deal(seed: int, block: int, prior_share: float) -> tuple[int, ...]:
     """Return how many studies each patient of a block has; they add up to ``BLOCK``."""
     patients = max(BLOCK // MOST_VISITS, round(BLOCK * (1.0 - prior_share)))
@@ -136,7 +143,7 @@ def _lesion(rng: Random, spec: Spec, config: PhantomConfig, side: str = "", chan
         zone=rng.choice(spec.zones),
         severity=rng.choice(_GRADES) if spec.graded else "",
         change=change,
-        conspicuity=round(rng.uniform(*config.conspicuity), 3),
+        conspicuity=_conspicuity(config, rng),
         extent=round(rng.uniform(0.9, 1.1), 3),
         place=(round(rng.random(), 4), round(rng.random(), 4), round(rng.random(), 4)),
     )

@@ -16,6 +16,14 @@ _MOST_IN_IMPRESSION = 3
 _BENIGN = frozenset({"calcified granuloma", "scoliosis", "aortic calcification", "pacemaker", "sternotomy wires"})
 _COUNT_NORMALS = {0: (4, 4, 5), 1: (2, 3, 3), 2: (2, 2, 3), 3: (1, 2, 2), 4: (1, 1, 2)}
 """How many normal statements, by the number of findings."""
+_HABIT: dict[Style, tuple[str, ...]] = {
+    "plain": ("heart", "lungs", "pleura", "abdomen", "bones", "devices"),
+    "terse": ("devices", "lungs", "pleura", "heart", "bones", "abdomen"),
+    "numbered": ("lungs", "pleura", "heart", "bones", "abdomen", "devices"),
+}
+"""The order in which each style goes through the regions."""
+_STRAY = 0.25
+"""Share of reports that leave their site's habit somewhere."""
 
 
 def indication(patient: Patient, visit: Visit, rng: Random) -> str:
@@ -30,8 +38,8 @@ def indication(patient: Patient, visit: Visit, rng: Random) -> str:
 def write_report(patient: Patient, visit: Visit, rng: Random) -> Report:
     """Return the report of one visit in its site's style.
 
-    Findings names every finding once, in a random order of regions, and some of what is normal; Impression repeats the
-    one to three that matter most. No statement denies a finding, and change is spoken of only with a prior.
+    Findings names every finding once, mostly in the site's order of regions, and some of what is normal; Impression
+    repeats the one to three that matter most. No statement denies a finding, and change is spoken of only with a prior.
     """
     style = patient.site.style
     statements: dict[str, list[str]] = {}
@@ -39,8 +47,9 @@ def write_report(patient: Patient, visit: Visit, rng: Random) -> Report:
         statements.setdefault(SPEC[lesion.name].region, []).append(_sentence(lesion, style, rng))
     for region, words in _normals(visit, style, rng):
         statements.setdefault(region, []).append(words)
-    regions = list(statements)
-    rng.shuffle(regions)
+    regions = sorted(statements, key=_HABIT[style].index)
+    if rng.random() < _STRAY:  # readers have habits, and do not always keep them
+        regions.insert(rng.randrange(len(regions)), regions.pop(rng.randrange(len(regions))))
     opening = rng.choice(wording.OPENINGS[style][visit.pose.view])
     sentences = [opening] * bool(opening) + [sentence for region in regions for sentence in statements[region]]
     return Report(" ".join(sentences), _impression(visit, style, rng))
@@ -50,7 +59,8 @@ def _normals(visit: Visit, style: Style, rng: Random) -> list[tuple[str, str]]:
     """Return (region, statement) for some of what is normal, at most one a region."""
     named = {lesion.name for lesion in (*visit.lesions, *visit.resolved)}
     possible = [normal for normal in wording.NORMALS if not normal.denies & named]
-    rng.shuffle(possible)
+    if rng.random() < _STRAY:
+        rng.shuffle(possible)
     chosen: dict[str, str] = {}
     most = rng.choice(_COUNT_NORMALS[min(4, len(named))])
     for normal in possible:

@@ -43,9 +43,9 @@ class Site:
 
 
 SITES: tuple[Site, ...] = (
-    Site("A", "Northquay General", 0.42, "plain", 1.0, 1.05, 0.0, 0.030, 0.06, (-0.86, -0.86), 12, "MONOCHROME2", 0),
-    Site("B", "Alderwick Hospital", 0.42, "terse", 0.88, 0.95, 0.02, 0.038, 0.02, (0.86, -0.80), 12, "MONOCHROME1", 0),
-    Site("C", "Saint Emmer Clinic", 0.16, "numbered", 1.15, 1.15, 0.03, 0.045, 0.10, (0.84, 0.86), 16, "MONOCHROME1",
+    Site("A", "Northquay General", 0.42, "plain", 1.0, 1.05, 0.0, 0.018, 0.06, (-0.86, -0.86), 12, "MONOCHROME2", 0),
+    Site("B", "Alderwick Hospital", 0.42, "terse", 0.88, 0.95, 0.02, 0.023, 0.02, (0.86, -0.80), 12, "MONOCHROME1", 0),
+    Site("C", "Saint Emmer Clinic", 0.16, "numbered", 1.15, 1.15, 0.03, 0.030, 0.10, (0.84, 0.86), 16, "MONOCHROME1",
          -1024, unseen=True),
 )  # fmt: skip
 """Sites A and B are alike enough to share a model; C differs in exposure, marker, border and wording."""

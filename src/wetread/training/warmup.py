@@ -1,0 +1,128 @@
+"""The tower's warm-up: it learns to see the labels that the knowledge file reads off the training reports.
+
+Published systems start from an image encoder that has seen millions of pictures; the tiny policy has none, and learning
+to see through the words of reports alone takes far longer than a laptop's patience. So its tower first learns to read off
+an image which findings, sides, zones and grades the training report claims. Only reports are used, never the phantom's truth, so the same step runs on any data set with reports.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wetread.knowledge import extract
+from wetread.metrics.findings import claims
+from wetread.models.transformers import to_picture
+from wetread.prompts.direct import frontal
+from wetread.records import Study
+from wetread.runs.store import RunFolder
+from wetread.training import loop
+from wetread.training.config import SftConfig
+from wetread.training.data import CACHE_BYTES
+
+STAGE = "warmup"
+RAREST = 20
+"""Claims in fewer training reports than this are not learned; a handful cannot be told from chance."""
+BATCH = 32
+RATE = 3e-3
+
+
+class Reader(nn.Module):
+    """The tower with a loss on the first entries of its reading: (B, 3, S, S) to label logits (B, L)."""
+
+    def __init__(self, tower: Any, share: Tensor) -> None:
+        super().__init__()
+        self.tower = tower
+        self.labels = len(share)
+        with torch.no_grad():
+            tower.tell.weight.zero_()
+            tower.tell.bias.zero_()
+            tower.tell.bias[: self.labels] = torch.logit(share.clamp(1e-3, 1 - 1e-3))  # from how frequent each label is
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Return logits and, with ``labels`` (B, L) of 0 and 1, the loss: cross-entropy summed over labels."""
+        logits = self.tower(pixel_values).pooler_output[:, : self.labels]
+        if labels is None:
+            return {"logits": logits}
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1).mean()
+        return {"loss": loss, "logits": logits}
+
+
+class Labelled(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Model-ready pixels and label vectors of studies; each image is decoded and processed once while memory lasts."""
+
+    def __init__(self, studies: Sequence[Study], processor: Any, vectors: Tensor) -> None:
+        self.studies = studies
+        self.processor = processor
+        self.vectors = vectors
+        self._kept: dict[int, Tensor] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __getitem__(self, place: int) -> dict[str, Tensor]:
+        return {"pixel_values": self._pixels(place), "labels": self.vectors[place]}
+
+    def _pixels(self, place: int) -> Tensor:
+        """Return (3, S, S); one half-precision channel is kept, since the three of a grey image are equal."""
+        if place in self._kept:
+            return self._kept[place].float().expand(3, -1, -1)
+        picture = to_picture(frontal(self.studies[place]).pixels())
+        pixels: Tensor = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"][0]
+        if self._bytes < CACHE_BYTES:
+            self._kept[place] = pixels[:1].half()
+            self._bytes += pixels[0].numel() * 2
+        return pixels
+
+
+def label_vectors(studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000) -> tuple[list[tuple[str, ...]], Tensor]:
+    """Return the claims of at least ``rarest`` reports, the ``most`` frequent, and which each study's report makes (N, L).
+
+    Claims of change are left out: one image cannot show them.
+    """
+    made = [{c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set() for study in studies]
+    counts = Counter(claim for one in made for claim in one)
+    frequent = [claim for claim, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= rarest]
+    names = sorted(frequent[:most])
+    return names, torch.tensor([[float(name in one) for name in names] for one in made]).reshape(len(studies), len(names))
+
+
+def warm_up(tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None) -> None:
+    """Train ``tower`` in place, or load what an earlier, finished warm-up of this run left; then freeze its statistics."""
+    from safetensors.torch import load_file, save_file
+
+    kept = run.path / "warmup.safetensors"
+    if not run.done(f"{STAGE}.done"):
+        _train(tower, processor, studies, config, run, on_step)
+        part = kept.with_suffix(".part")
+        save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, part)
+        part.replace(kept)
+        run.event(f"{STAGE}.done", steps=config.tiny.warmup_steps)
+    tower.load_state_dict(load_file(kept))
+    tower.freeze_statistics()
+
+
+def _train(tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    names, vectors = label_vectors(studies, most=tower.config.hidden_size)
+    data = Labelled(studies, processor, vectors)
+    reader = Reader(tower, vectors.mean(dim=0))
+    run.event(f"{STAGE}.labels", labels=[" ".join(name) for name in names])
+    folder = Path(run.path / "warmup-checkpoints")
+    optim = replace(config.optim, steps=config.tiny.warmup_steps, batch=BATCH, micro_batch=0, rate=RATE, warmup=0.03, decay=0.02, schedule="linear")
+    shared = loop.common_arguments(folder, optim, every=config.checkpoint_every, seed=config.seed)
+    trainer = Trainer(
+        model=reader.to(memory_format=torch.channels_last),
+        args=TrainingArguments(**{**shared, "max_grad_norm": 0.0}),  # a sum over labels has large, harmless gradients
+        train_dataset=data,
+        callbacks=[loop.Recorder(run, STAGE, on_step)],
+    )
+    loop.run_trainer(trainer, run, folder)
