@@ -67,7 +67,9 @@ def grpo(
     style, recipe = prompts.get("direct"), rewards.get("unirg_step1")
 
     def reward(completions: Any, study: Any, **_: Any) -> list[float | None]:
-        drafts = [style.parse(Generation(name, turn[0]["content"])) for name, turn in zip(study, completions, strict=True)]
+        drafts = [
+            style.parse(Generation(name, turn[0]["content"])) for name, turn in zip(study, completions, strict=True)
+        ]
         return [one.value for one in rewards.score_batch(drafts, [references[name] for name in study], recipe)]
 
     args = GRPOConfig(

@@ -36,7 +36,9 @@ def startup(rounds: int) -> None:
         times.append(time.perf_counter() - start)
     code = "import sys, wetread.cli; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    print(f"startup: wetread --help {statistics.median(times[1:]):.3f} s (median of {rounds}); heavy modules loaded: {loaded}")
+    print(
+        f"startup: wetread --help {statistics.median(times[1:]):.3f} s (median of {rounds}); heavy modules loaded: {loaded}"
+    )
 
 
 def phantom_speed(rounds: int) -> None:
@@ -50,8 +52,13 @@ def phantom_speed(rounds: int) -> None:
         f"    print({count} / (time.perf_counter() - start))\n"
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    rates = [float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout) for _ in range(rounds)]
-    print(f"phantom: {statistics.median(rates):.0f} studies/s on one core at 128 x 128, written (median of {rounds}, least {min(rates):.0f})")
+    rates = [
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout)
+        for _ in range(rounds)
+    ]
+    print(
+        f"phantom: {statistics.median(rates):.0f} studies/s on one core at 128 x 128, written (median of {rounds}, least {min(rates):.0f})"
+    )
 
 
 def _policy(folder: Path) -> tuple[Any, Any, Any]:
@@ -83,12 +90,20 @@ def sft_speed(folder: Path, rounds: int) -> None:
     batch, steps, made = 32, 12, iter(range(10_000))
 
     def ours() -> int:
-        sets = [f"data.path={folder / 'phantom'}", f"optim.steps={steps}", f"optim.batch={batch}", f"model={folder / 'sft' / 'model'}", "checkpoint_every=1000"]
+        sets = [
+            f"data.path={folder / 'phantom'}",
+            f"optim.steps={steps}",
+            f"optim.batch={batch}",
+            f"model={folder / 'sft' / 'model'}",
+            "checkpoint_every=1000",
+        ]
         sft.train(build(SftConfig, None, sets), folder / f"ours-{next(made)}")
         return batch * steps
 
     def theirs() -> int:
-        return plain_trl.sft(copy.deepcopy(opened.model), opened.processor, studies, folder / "phantom", folder / "plain", batch, steps)
+        return plain_trl.sft(
+            copy.deepcopy(opened.model), opened.processor, studies, folder / "phantom", folder / "plain", batch, steps
+        )
 
     print(_quietly(lambda: timing.paired("SFT", "samples", ours, theirs, "plain TRL script", rounds)).line())
 
@@ -106,12 +121,28 @@ def grpo_speed(folder: Path, rounds: int) -> None:
     batch, steps, tokens, made = 64, 4, 96, iter(range(10_000))
 
     def ours() -> int:
-        sets = [f"data.path={folder / 'phantom'}", f"optim.steps={steps}", f"optim.batch={batch}", f"group.max_new_tokens={tokens}", f"model={folder / 'sft' / 'model'}", "checkpoint_every=1000"]
+        sets = [
+            f"data.path={folder / 'phantom'}",
+            f"optim.steps={steps}",
+            f"optim.batch={batch}",
+            f"group.max_new_tokens={tokens}",
+            f"model={folder / 'sft' / 'model'}",
+            "checkpoint_every=1000",
+        ]
         rl.train(build(RlConfig, None, sets), folder / f"ours-rl-{next(made)}")
         return batch * steps
 
     def theirs() -> int:
-        return plain_trl.grpo(copy.deepcopy(opened.model), opened.processor, studies, folder / "phantom", folder / "plain", batch, steps, tokens)
+        return plain_trl.grpo(
+            copy.deepcopy(opened.model),
+            opened.processor,
+            studies,
+            folder / "phantom",
+            folder / "plain",
+            batch,
+            steps,
+            tokens,
+        )
 
     print(_quietly(lambda: timing.paired("GRPO", "rollouts", ours, theirs, "plain TRL script", rounds)).line())
 
@@ -129,7 +160,11 @@ def draft_speed(folder: Path, rounds: int) -> None:
     def run(batch: int) -> int:
         return len(list(draft(chosen, opened, sampling=Sampling(batch_size=batch, max_new_tokens=96))))
 
-    print(_quietly(lambda: timing.paired("drafting", "studies", lambda: run(24), lambda: run(1), "one at a time", rounds)).line())
+    print(
+        _quietly(
+            lambda: timing.paired("drafting", "studies", lambda: run(24), lambda: run(1), "one at a time", rounds)
+        ).line()
+    )
 
 
 def _quietly(work: Callable[[], Any]) -> Any:
@@ -144,7 +179,9 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(parts), help="run one part")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each part (default 5)")
     given = parser.parse_args()
-    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
     for name, part in parts.items():
         if given.only not in (None, name):
             continue

@@ -4,7 +4,9 @@ from wetread import metrics
 from wetread.knowledge import differences, extract
 from wetread.records import Report
 
-reference = Report("There is a small left pleural effusion. No pneumothorax. The heart is normal.", "Small left effusion.")
+reference = Report(
+    "There is a small left pleural effusion. No pneumothorax. The heart is normal.", "Small left effusion."
+)
 draft = Report("There is a large right pleural effusion. No pneumothorax.", "Large right effusion.")
 
 for finding in extract(reference):

@@ -12,7 +12,7 @@ from wetread.prompts.direct import STYLE
 from wetread.records import Image, Report, Sampling, Study
 from wetread.studies import phantom
 
-SHAPE = TinyConfig(64, 30, 0, 64, 1, 600, 512)
+SHAPE = TinyConfig(64, 40, 0, 64, 1, 600, 512)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,12 @@ def test_greedy_drafts_do_not_depend_on_the_batch(tiny, prompts):
 
 def test_sampling_follows_its_seed(tiny, prompts):
     first = tiny.generate(prompts, Sampling(temperature=1.0, seed=1, max_new_tokens=12))
-    assert [o.text for o in first] == [o.text for o in tiny.generate(prompts, Sampling(temperature=1.0, seed=1, max_new_tokens=12))]
-    assert [o.text for o in first] != [o.text for o in tiny.generate(prompts, Sampling(temperature=1.0, seed=2, max_new_tokens=12))]
+    assert [o.text for o in first] == [
+        o.text for o in tiny.generate(prompts, Sampling(temperature=1.0, seed=1, max_new_tokens=12))
+    ]
+    assert [o.text for o in first] != [
+        o.text for o in tiny.generate(prompts, Sampling(temperature=1.0, seed=2, max_new_tokens=12))
+    ]
 
 
 def test_one_bad_image_costs_only_its_own_draft(tiny, prompts):

@@ -181,7 +181,7 @@ def test_wrong_findings_are_marked_in_the_draft_and_omitted_ones_in_the_referenc
     assert '<mark class="wrong" title="wrong location: right, not left">Right pleural effusion</mark>' in html
     assert '<mark class="false" title="false finding: cardiomegaly">Cardiomegaly.' not in html
     assert '<mark class="false" title="false finding: cardiomegaly">Cardiomegaly</mark>' in html
-    assert ">Small left pleural effusion</mark><span class=\"tag\">SFT, SFT+RL</span>" in html
+    assert '>Small left pleural effusion</mark><span class="tag">SFT, SFT+RL</span>' in html
     text = read(html).text
     assert "2 errors" in text and "no errors found" in text
 

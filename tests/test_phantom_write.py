@@ -55,7 +55,9 @@ def test_a_stopped_writing_is_continued(tmp_path):
 def test_a_killed_process_loses_nothing(tmp_path):
     code = "import sys; from wetread.studies.phantom import write; write(sys.argv[1], 100000, 1, 64, progress=" \
            "lambda done, total: print(done, flush=True))"  # fmt: skip
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True
+    ) as run:
         for line in run.stdout:
             if int(line) == 15:
                 run.send_signal(signal.SIGKILL)

@@ -29,7 +29,13 @@ def test_render_takes_the_frontal_and_leaves_out_what_is_unknown():
 def test_render_speaks_of_context_and_prior():
     prior = Prior("s0", report=Report("Clear lungs.", "Normal."))
     text = STYLE.render(study(indication="Cough.", comparison="2091-01-01", age=50, sex="female", prior=prior)).text
-    for part in ("PA view", "female, 50 years", "Indication: Cough.", "Comparison: 2091-01-01.", "Prior report: Normal."):
+    for part in (
+        "PA view",
+        "female, 50 years",
+        "Indication: Cough.",
+        "Comparison: 2091-01-01.",
+        "Prior report: Normal.",
+    ):
         assert part in text
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 SMALL = (
-    "tiny.image_size=64", "tiny.vision_width=30", "tiny.warmup_steps=4", "tiny.text_width=64", "tiny.text_layers=1",
+    "tiny.image_size=64", "tiny.vision_width=40", "tiny.warmup_steps=4", "tiny.text_width=64", "tiny.text_layers=1",
     "tiny.vocabulary=600", "optim.batch=8", "checkpoint_every=2",
 )  # fmt: skip
 """Settings of a policy that trains in seconds."""

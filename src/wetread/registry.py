@@ -59,5 +59,3 @@ class Registry:
         if name in self._entries:
             raise UsageError(f"the {self.kind} {name!r} exists already ({self._entries[name]}); choose another name.")
         self._entries[name] = target
-
-

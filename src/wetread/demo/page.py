@@ -165,7 +165,7 @@ def _example(study: Study, place: int, result: Result) -> Example:
         pictures.append(Picture(_png(study.prior.images[0]), f"prior, {study.prior.images[0].view}"))
     reference = study.report or Report()
     drafts = tuple(
-        _draft_view(system.name, system.drafts[place].report if system.drafts[place] else Report(), reference)
+        _draft_view(system.name, draft.report if (draft := system.drafts[place]) else Report(), reference)
         for system in result.systems
         if system.name in (SFT, RL)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wetread.models.tiny import TinyConfig
 from wetread.training.config import DataConfig, GroupConfig, OptimConfig, RlConfig, SftConfig
 
 
@@ -32,44 +33,50 @@ def plan(*, quick: bool, seed: int) -> DemoConfig:
     """Return the demo's config; ``quick`` is the form that fits in 3 minutes on 2 cores."""
     size = _QUICK if quick else _FULL
     data = DataConfig(path="phantom")
-    group = GroupConfig(rollouts=size.rollouts, max_new_tokens=size.max_new_tokens)
-    rl = OptimConfig(size.step1, size.batch, 0, size.rl_rate, 0.05, 0.0, "constant")
-    return DemoConfig(
-        studies=size.studies,
-        sft=SftConfig(
-            data=data, optim=OptimConfig(size.sft, 32, 0, 1.5e-3, 0.05, 0.02, "cosine"), checkpoint_every=100, seed=seed
-        ),
-        step1=RlConfig("sft/model", "direct", "unirg_step1", data, rl, group, 25, seed),
-        step2=RlConfig(
-            "rl-step1/model",
-            "direct",
-            "unirg_step2",
-            data,
-            OptimConfig(size.step2, size.batch, 0, size.rl_rate, 0.05, 0.0, "constant"),
-            GroupConfig(rollouts=size.rollouts, max_new_tokens=size.max_new_tokens, kl=0.03),
-            25,
-            seed + 1,
-        ),
-        test_limit=size.test_limit,
+    step1 = RlConfig(
+        model="sft/model",
+        reward="unirg_step1",
+        data=data,
+        optim=OptimConfig(size.step1, size.batch, size.micro_batch, size.rl_rate, 0.05, 0.0, "constant"),
+        group=GroupConfig(rollouts=size.rollouts, temperature=0.8, max_new_tokens=size.max_new_tokens),
+        freeze_vision=True,
         seed=seed,
     )
+    step2 = replace(
+        step1,
+        model="rl-step1/model",
+        reward="unirg_step2",
+        optim=replace(step1.optim, steps=size.step2),
+        group=replace(step1.group, kl=0.03),
+        seed=seed + 1,
+    )
+    sft = SftConfig(
+        data=data,
+        optim=OptimConfig(size.sft, 32, 0, 3e-3, 0.05, 0.02, "cosine"),
+        tiny=TinyConfig(warmup_steps=size.warmup),
+        freeze_vision=True,
+        seed=seed,
+    )
+    return DemoConfig(size.studies, sft, step1, step2, size.test_limit, seed=seed)
 
 
 @dataclass(frozen=True)
 class _Size:
     studies: int
+    warmup: int
     sft: int
     step1: int
     step2: int
     batch: int = 128
-    rollouts: int = 16
-    rl_rate: float = 2e-4
-    max_new_tokens: int = 112
+    micro_batch: int = 0
+    rollouts: int = 8
+    rl_rate: float = 4e-4
+    max_new_tokens: int = 88
     test_limit: int = 0
 
 
-_FULL = _Size(studies=6000, sft=600, step1=50, step2=30)
-_QUICK = _Size(studies=1500, sft=150, step1=8, step2=4, test_limit=120)
+_FULL = _Size(studies=9000, warmup=1000, sft=800, step1=40, step2=20)
+_QUICK = _Size(studies=2000, warmup=250, sft=150, step1=5, step2=3, test_limit=120)
 
 
 def placed(config: DemoConfig, out: Path) -> DemoConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wetread import knowledge, prompts
@@ -57,7 +57,7 @@ class DraftRecord:
     """Name, view and reader's notes of each image."""
     reason: str = ""
     """Why it was refused or failed, or what is odd about the draft."""
-    report: Report = Report()
+    report: Report = field(default_factory=Report)
     """The draft."""
     perception: tuple[Finding, ...] = ()
     """What the draft claims, with the evidence's place in ``report.text``."""
@@ -126,7 +126,7 @@ def draft(
             yield record
 
     for item, seconds in _timed(items):
-        key = item.id if isinstance(item, Study) else item.study
+        key = item.id if isinstance(item, Study) else item.name
         if key in kept:
             yield from flush()
             yield DraftRecord.from_json(kept[key])

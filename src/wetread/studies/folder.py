@@ -71,7 +71,9 @@ def _id_of(line: bytes, number: int, path: Path) -> str:
     try:
         return str(json.loads(line)["study"])
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path.name} line {number}: not a study; the list is damaged, choose another folder.") from error
+        raise RunError(
+            f"{path.name} line {number}: not a study; the list is damaged, choose another folder."
+        ) from error
 
 
 def read(path: Path | str) -> list[Study]:
@@ -115,7 +117,9 @@ def iterate(path: Path | str) -> Iterator[Study]:
                 return
             study = _study(line, number)
             if study.id in seen:
-                raise StudyError(f"{LIST} line {number}: the study {study.id} is listed twice; remove one of the lines.")
+                raise StudyError(
+                    f"{LIST} line {number}: the study {study.id} is listed twice; remove one of the lines."
+                )
             seen.add(study.id)
             yield attach(study, listing.parent)
 

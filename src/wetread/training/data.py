@@ -51,6 +51,7 @@ class Examples:
         self.pictures = Pictures()
 
     def __call__(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
+        """Return the examples of the rows, column by column."""
         out: dict[str, list[Any]] = {"prompt": [], "images": [], "study": []}
         if self.with_target:
             out["completion"] = []

@@ -23,7 +23,7 @@ Step = Callable[[int, int, Mapping[str, float]], None]
 """Called after each optimiser step: steps done, steps in all, what was logged."""
 
 
-class Recorder(TrainerCallback):  # type: ignore[misc]
+class Recorder(TrainerCallback):
     """Writes what a trainer logs to events.jsonl, marks whole checkpoints, and reports progress."""
 
     def __init__(self, run: RunFolder, stage: str, on_step: Step | None) -> None:
@@ -114,9 +114,15 @@ def freeze_vision(model: Any) -> None:
     ConfigError
         The model has no part that is known as one.
     """
-    parts = [part for name, part in model.named_modules() if name.split(".")[-1] in ("vision_tower", "visual", "vision_model")]
+    parts = [
+        part
+        for name, part in model.named_modules()
+        if name.split(".")[-1] in ("vision_tower", "visual", "vision_model")
+    ]
     if not parts:
-        raise ConfigError(f"freeze_vision: {type(model).__name__} has no vision_tower, visual or vision_model to freeze; set it to false.")
+        raise ConfigError(
+            f"freeze_vision: {type(model).__name__} has no vision_tower, visual or vision_model to freeze; set it to false."
+        )
     for part in parts:
         part.requires_grad_(False)
 

@@ -67,7 +67,7 @@ class ReportReward:
         self, drafts: Sequence[Any], references: Sequence[Report], scored: Sequence[rewards.Reward], log_metric: Any
     ) -> None:
         for term in self.recipe.terms:
-            values = [one.terms[term.metric] for one in scored if one.terms.get(term.metric) is not None]
+            values = [value for one in scored if (value := one.terms.get(term.metric)) is not None]
             if values:
                 log_metric(f"term/{term.metric}", sum(values) / len(values))
         words = sum(len(reference.text.split()) for reference in references)
@@ -95,7 +95,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     target = out / "model"
     if run.done(f"{STAGE}.done"):
         return target
-    from trl import GRPOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     style = prompts.get(config.style)
     references = {study.id: study.report for study in studies if study.report}
@@ -146,7 +146,7 @@ def _check(config: RlConfig) -> None:
 
 
 def _arguments(config: RlConfig, folder: Path) -> Any:
-    from trl import GRPOConfig
+    from trl.trainer.grpo_config import GRPOConfig
 
     group = config.group
     shared = loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed)

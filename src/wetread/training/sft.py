@@ -37,7 +37,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     target = out / "model"
     if run.done(f"{STAGE}.done"):
         return target
-    from trl import SFTConfig as Arguments
+    from trl.trainer.sft_config import SFTConfig as Arguments
 
     style = prompts.get(config.style)
     total = config.optim.steps + _warmup_steps(config)
@@ -116,9 +116,9 @@ def lengths(studies: Sequence[Study], style: prompts.Style) -> list[int]:
 @cache
 def _trainer_class() -> Any:
     """Return TRL's SFTTrainer with batches of like length; made on demand, since importing TRL takes seconds."""
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
-    class LengthGroupedTrainer(SFTTrainer):  # type: ignore[misc]
+    class LengthGroupedTrainer(SFTTrainer):
         def __init__(self, *, lengths: list[int], **options: Any) -> None:
             self._lengths = lengths
             super().__init__(**options)

@@ -31,30 +31,37 @@ RAREST = 20
 """Claims in fewer training reports than this are not learned; a handful cannot be told from chance."""
 BATCH = 32
 RATE = 3e-3
+RARE = -3.0
+"""Logit that every label starts from: about one report in twenty."""
 
 
 class Reader(nn.Module):
-    """The tower with a loss on the first entries of its reading: (B, 3, S, S) to label logits (B, L)."""
+    """The tower with a loss on the first entries of its reading: (B, 3, S, S) to label logits (B, L).
 
-    def __init__(self, tower: Any, share: Tensor) -> None:
+    A finding's side, zone and grade are asked for only where the report has the finding; elsewhere they would all be
+    "no" for the same reason, which teaches nothing and drowns the rest.
+    """
+
+    def __init__(self, tower: Any, names: Sequence[tuple[str, ...]]) -> None:
         super().__init__()
         self.tower = tower
-        self.labels = len(share)
+        self.labels = len(names)
+        self.owner = [names.index(("name", name[1])) for name in names]
         with torch.no_grad():
-            tower.tell.weight.zero_()
-            tower.tell.bias.zero_()
-            tower.tell.bias[: self.labels] = torch.logit(share.clamp(1e-3, 1 - 1e-3))  # from how frequent each label is
+            tower.tell.bias[: self.labels] = RARE
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Return logits and, with ``labels`` (B, L) of 0 and 1, the loss: cross-entropy summed over labels."""
+        """Return logits and, with ``labels`` (B, L) of 0 and 1, the loss: cross-entropy summed over what is asked for."""
         logits = self.tower(pixel_values).pooler_output[:, : self.labels]
         if labels is None:
             return {"logits": logits}
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1).mean()
-        return {"loss": loss, "logits": logits}
+        each = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        own = torch.arange(self.labels, device=labels.device) == torch.tensor(self.owner, device=labels.device)
+        asked = torch.where(own, 1.0, labels[:, self.owner])
+        return {"loss": (each * asked).sum(dim=1).mean(), "logits": logits}
 
 
-class Labelled(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Model-ready pixels and label vectors of studies; each image is decoded and processed once while memory lasts."""
 
     def __init__(self, studies: Sequence[Study], processor: Any, vectors: Tensor) -> None:
@@ -82,19 +89,28 @@ class Labelled(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return pixels
 
 
-def label_vectors(studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000) -> tuple[list[tuple[str, ...]], Tensor]:
+def label_vectors(
+    studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000
+) -> tuple[list[tuple[str, ...]], Tensor]:
     """Return the claims of at least ``rarest`` reports, the ``most`` frequent, and which each study's report makes (N, L).
 
     Claims of change are left out: one image cannot show them.
     """
-    made = [{c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set() for study in studies]
+    made = [
+        {c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set() for study in studies
+    ]
     counts = Counter(claim for one in made for claim in one)
     frequent = [claim for claim, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= rarest]
-    names = sorted(frequent[:most])
-    return names, torch.tensor([[float(name in one) for name in names] for one in made]).reshape(len(studies), len(names))
+    kept = set(frequent[:most])
+    names = sorted(claim for claim in kept if ("name", claim[1]) in kept)
+    return names, torch.tensor([[float(name in one) for name in names] for one in made]).reshape(
+        len(studies), len(names)
+    )
 
 
-def warm_up(tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None) -> None:
+def warm_up(
+    tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None
+) -> None:
     """Train ``tower`` in place, or load what an earlier, finished warm-up of this run left; then freeze its statistics."""
     from safetensors.torch import load_file, save_file
 
@@ -109,18 +125,29 @@ def warm_up(tower: Any, processor: Any, studies: Sequence[Study], config: SftCon
     tower.freeze_statistics()
 
 
-def _train(tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None) -> None:
+def _train(
+    tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None
+) -> None:
     from transformers import Trainer, TrainingArguments
 
     names, vectors = label_vectors(studies, most=tower.config.hidden_size)
     data = Labelled(studies, processor, vectors)
-    reader = Reader(tower, vectors.mean(dim=0))
+    reader = Reader(tower, names)
     run.event(f"{STAGE}.labels", labels=[" ".join(name) for name in names])
     folder = Path(run.path / "warmup-checkpoints")
-    optim = replace(config.optim, steps=config.tiny.warmup_steps, batch=BATCH, micro_batch=0, rate=RATE, warmup=0.03, decay=0.02, schedule="linear")
+    optim = replace(
+        config.optim,
+        steps=config.tiny.warmup_steps,
+        batch=BATCH,
+        micro_batch=0,
+        rate=RATE,
+        warmup=0.03,
+        decay=0.02,
+        schedule="linear",
+    )
     shared = loop.common_arguments(folder, optim, every=config.checkpoint_every, seed=config.seed)
     trainer = Trainer(
-        model=reader.to(memory_format=torch.channels_last),
+        model=reader,
         args=TrainingArguments(**{**shared, "max_grad_norm": 0.0}),  # a sum over labels has large, harmless gradients
         train_dataset=data,
         callbacks=[loop.Recorder(run, STAGE, on_step)],

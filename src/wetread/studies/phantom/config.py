@@ -34,7 +34,9 @@ class PhantomConfig:
         _check("prior_share", self.prior_share, 0.0, 0.7)
         _check("noise", self.noise, 0.0, 4.0)
         if not 0.0 <= low <= high <= 1.0:
-            raise ConfigError(f"conspicuity is {low}, {high}; allowed are two numbers with 0 <= least <= greatest <= 1.")
+            raise ConfigError(
+                f"conspicuity is {low}, {high}; allowed are two numbers with 0 <= least <= greatest <= 1."
+            )
         unknown = [site for site in self.sites if site not in SITE_KEYS]
         if unknown or not self.sites or len(set(self.sites)) < len(self.sites):
             raise ConfigError(f"sites is {list(self.sites)}; give one to three different ones of A, B and C.")
@@ -50,7 +52,9 @@ class PhantomConfig:
         known = cls.__dataclass_fields__
         for key in data:
             if key not in known:
-                raise ConfigError(f"no phantom key is called {key!r}.{nearest(key, known)} There are: {', '.join(known)}.")
+                raise ConfigError(
+                    f"no phantom key is called {key!r}.{nearest(key, known)} There are: {', '.join(known)}."
+                )
         values = dict(data)
         for key in ("conspicuity", "sites"):
             if key in values:

@@ -77,7 +77,9 @@ def _header(study: Study, site: Site) -> Dataset:
     ds.PatientSex = {"female": "F", "male": "M"}.get(study.sex, "O")
     age = study.age or 0
     ds.PatientAge = f"{age:03d}Y"
-    ds.PatientBirthDate = (date.fromisoformat(study.date) - timedelta(days=round(age * 365.25) + 100)).strftime("%Y%m%d")
+    ds.PatientBirthDate = (date.fromisoformat(study.date) - timedelta(days=round(age * 365.25) + 100)).strftime(
+        "%Y%m%d"
+    )
     ds.BodyPartExamined = "CHEST"
     ds.ViewPosition = study.images[0].view
     ds.PatientOrientation = ["L", "F"]

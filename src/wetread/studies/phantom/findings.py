@@ -289,5 +289,3 @@ OVERLAY: dict[str, Draw] = {
     "rib fracture": fracture,
 }
 """In drawing order: what lies in the lung before what lies over it."""
-
-

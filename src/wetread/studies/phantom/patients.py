@@ -230,7 +230,11 @@ def _evolve(rng: Random, lesion: Lesion) -> Lesion | None:
         return replace(kept, change="unchanged")
     if course == "growing":
         grows = draw < 0.4 and lesion.extent < 1.5
-        return replace(kept, change="increased", extent=lesion.extent * 1.4) if grows else replace(kept, change="unchanged")
+        return (
+            replace(kept, change="increased", extent=lesion.extent * 1.4)
+            if grows
+            else replace(kept, change="unchanged")
+        )
     return _evolve_acute(draw, kept)
 
 

@@ -41,7 +41,13 @@ class Exposure:
 
 
 def render(
-    body: Body, pose: Pose, lesions: tuple[Lesion, ...], site: Site, exposure: Exposure, size: int, seed: tuple[int, ...]
+    body: Body,
+    pose: Pose,
+    lesions: tuple[Lesion, ...],
+    site: Site,
+    exposure: Exposure,
+    size: int,
+    seed: tuple[int, ...],
 ) -> NDArray[np.uint8]:
     """Return the picture, shape (size, size), 8 bit, bright = dense.
 

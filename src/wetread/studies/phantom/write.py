@@ -201,18 +201,20 @@ def write(
         _claim(out, {"version": PHANTOM_VERSION, "seed": seed, "size": size, "format": kind, **config.to_json()})
         return _write_all(out, studies, (seed, size, kind, config), progress)
     except OSError as error:
-        raise RunError(f"{out.name}: the folder cannot be written ({error.strerror}); free space or choose another.") from error
+        raise RunError(
+            f"{out.name}: the folder cannot be written ({error.strerror}); free space or choose another."
+        ) from error
 
 
-def _write_all(
-    out: Path, studies: int, what: tuple[int, int, Format, PhantomConfig], progress: Progress | None
-) -> int:
+def _write_all(out: Path, studies: int, what: tuple[int, int, Format, PhantomConfig], progress: Progress | None) -> int:
     seed, size, kind, config = what
     with StudyLog(out) as log:
         first = len(log.ids)
         expected = [study_id(seed, index) for index in range(first)]
         if log.ids != expected:
-            raise RunError(f"{out.name}/studies.jsonl: the studies are not 0 to {first - 1} of seed {seed}; use a new folder.")
+            raise RunError(
+                f"{out.name}/studies.jsonl: the studies are not 0 to {first - 1} of seed {seed}; use a new folder."
+            )
         for index in range(first, studies):
             study = make_study(seed, index, size, config, SUFFIX[kind])
             _save(out / study.images[0].name, study, (seed, index, size, config), kind)
