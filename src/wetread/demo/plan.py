@@ -75,8 +75,8 @@ class _Size:
     test_limit: int = 0
 
 
-_FULL = _Size(studies=9000, warmup=1000, sft=800, step1=40, step2=20)
-_QUICK = _Size(studies=2000, warmup=250, sft=150, step1=5, step2=3, test_limit=120)
+_FULL = _Size(studies=9000, warmup=1000, sft=450, step1=40, step2=40)
+_QUICK = _Size(studies=2000, warmup=300, sft=120, step1=5, step2=3, test_limit=120)
 
 
 def placed(config: DemoConfig, out: Path) -> DemoConfig:

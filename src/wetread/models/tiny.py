@@ -32,7 +32,7 @@ class TinyConfig:
     """Shape of the tiny policy."""
 
     image_size: int = 128
-    """Side of the square input, in pixels; a multiple of 32; 1 + (image_size / 32)² image tokens."""
+    """Side of the square input, in pixels; a multiple of 32."""
     vision_width: int = 160
     """Width of the vision tower's output; a multiple of 20, best of 160, whose layers suit a CPU's vector units."""
     warmup_steps: int = 0
@@ -79,34 +79,42 @@ def build_tokenizer(texts: Iterable[str], config: TinyConfig) -> Any:
     )
 
 
-def build_processor(tokenizer: Any, config: TinyConfig) -> Any:
+Slots = list[list[int]]
+"""Which of the tower's readings means what: a row a finding, a column an attribute, -1 where there is none."""
+
+
+def build_processor(tokenizer: Any, config: TinyConfig, slots: Slots | None = None) -> Any:
     """Return the ``LlavaProcessor`` around ``tokenizer``; PIL image processing, so torchvision is not needed."""
     from transformers import LlavaProcessor, SiglipImageProcessorPil
 
-    from wetread.models.tower import STRIDE, SUMMARY
+    from wetread.models.tower import STRIDE
+
+    count = len(slots) if slots else 1 + (config.image_size // STRIDE) ** 2
 
     size = {"height": config.image_size, "width": config.image_size}
     images = SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.25] * 3, do_convert_rgb=True)
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=STRIDE,
-        num_additional_image_tokens=SUMMARY,
+        patch_size=config.image_size,  # one "patch" and the rest: the tower's features do not lie on a grid
+        num_additional_image_tokens=count - 1,
         vision_feature_select_strategy="full",
         image_token=IMAGE,
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def build_model(tokenizer: Any, config: TinyConfig, *, seed: int) -> Any:
+def build_model(tokenizer: Any, config: TinyConfig, *, seed: int, slots: Slots | None = None) -> Any:
     """Return a freshly initialised ``LlavaForConditionalGeneration`` on the CPU; the same seed gives the same weights."""
     import torch
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     from wetread.models.tower import TowerConfig
 
-    vision = TowerConfig(image_size=config.image_size, hidden_size=config.vision_width)
+    vision = TowerConfig(image_size=config.image_size, hidden_size=config.vision_width, slots=slots)
     text = LlamaConfig(
+        initializer_range=config.text_width
+        ** -0.5,  # the usual 0.02 is for wide models: reading starts far later with it
         vocab_size=len(tokenizer),
         hidden_size=config.text_width,
         intermediate_size=3 * config.text_width,

@@ -19,15 +19,14 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 STRIDE = 32
-"""Pixels a side of the region that one feature stands for."""
-SUMMARY = 1
-"""Features before those of the regions: what the tower reads off the whole image."""
+"""Pixels a side of the region that one feature stands for, where the tower has no slots."""
 
 
 class TowerConfig(PretrainedConfig):
     """Shape of the tower.
 
-    ``hidden_size`` is the width of its output, ``image_size`` the side of its square input in pixels. While
+    ``hidden_size`` is the width of its output, ``image_size`` the side of its square input in pixels. ``slots`` says which
+    reading means what: a row a finding, a column an attribute, in each the place of its logit or -1. While
     ``frozen_statistics`` is false, training mode uses the statistics of the batch; afterwards always the learned ones, so
     that a draft never depends on its neighbours.
     """
@@ -39,6 +38,7 @@ class TowerConfig(PretrainedConfig):
     num_channels: int = 3
     hidden_size: int = 160
     frozen_statistics: bool = False
+    slots: list[list[int]] | None = None
 
 
 class Residual(nn.Module):
@@ -59,18 +59,25 @@ class Residual(nn.Module):
 
 
 class Tower(PreTrainedModel):
-    """Images (B, 3, S, S) to features (B, 1 + (S / 32)², hidden_size): one of the whole image, then one a region.
+    """Images (B, 3, S, S) to features (B, T, hidden_size).
 
-    Each place on the finest grid (S / 16 a side) knows where it is by a learned embedding. A region's feature is the
-    greatest over its four places. The first feature is a reading: the greatest over all places, since a finding is
-    somewhere and not everywhere, through a linear layer to logits and on to -1 … 1. A warm-up gives each of its first
-    entries a meaning (``wetread.training.warmup``); ``pooler_output`` holds the logits (B, hidden_size).
+    Each place on the finest grid (S / 16 a side) knows where it is by a learned embedding. The greatest sign over all
+    places, since a finding is somewhere and not everywhere, goes through a linear layer to logits (B, hidden_size), the
+    ``pooler_output``. A warm-up gives the first of them their meaning (``wetread.training.warmup``).
+
+    With slots the features are what was read: one a finding (T findings), which holds which finding it is and what the
+    logits say of it and its attributes, each -1 … 1. The language model is thus given a perception, not pixels, and what it
+    was given can be shown. Without slots they are one a region of 32 pixels a side, and one of the whole image before them.
     """
 
     config_class = TowerConfig
     base_model_prefix = "tower"
     main_input_name = "pixel_values"
     input_modalities = "image"
+    _supports_sdpa = True  # there is no attention in it: whatever the language model asks for suits it
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__(config)
@@ -120,8 +127,21 @@ class Tower(PreTrainedModel):
         signs = torch.relu(self.look(self.blocks(x) + self.place))  # (B, C, S / 16, S / 16)
         regions = nn.functional.max_pool2d(signs, 2).flatten(2)  # (B, C, (S / 32)²)
         logits = self.tell(regions.amax(dim=2))
-        features = torch.cat([torch.tanh(logits / 2)[:, None], regions.transpose(1, 2)], dim=1)
+        read = torch.tanh(logits / 2)
+        if self.config.slots:
+            features = self._by_finding(read)
+        else:
+            features = torch.cat([read[:, None], regions.transpose(1, 2)], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=logits, hidden_states=(features,))
+
+    def _by_finding(self, read: Tensor) -> Tensor:
+        """Return readings (B, hidden_size) as features (B, findings, hidden_size): which finding, then its attributes."""
+        rows, width = read.shape
+        slots = torch.tensor(self.config.slots, device=read.device)
+        said = nn.functional.pad(read, (0, 1))[:, torch.where(slots < 0, width, slots)]  # (B, findings, attributes)
+        which = torch.eye(len(slots), dtype=read.dtype, device=read.device).expand(rows, -1, -1)
+        features = torch.cat([which, said], dim=2)
+        return nn.functional.pad(features, (0, width - features.shape[2]))
 
 
 AutoConfig.register(TowerConfig.model_type, TowerConfig, exist_ok=True)

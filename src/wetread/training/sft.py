@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread import prompts
+from wetread.errors import ConfigError
 from wetread.models import tiny, transformers
 from wetread.records import Report, Study
 from wetread.runs.config import to_dict
@@ -99,9 +100,19 @@ def starting_point(config: SftConfig, studies: Sequence[Study], style: prompts.S
     texts = [
         text for study in studies if study.report for text in (style.render(study).text, style.target(study.report))
     ]
+    slots = None
+    if config.tiny.warmup_steps:
+        from wetread.training.warmup import label_vectors, layout
+
+        slots = layout(label_vectors(studies, most=config.tiny.vision_width)[0])
+        if slots and len(slots) + len(slots[0]) > config.tiny.vision_width:
+            raise ConfigError(
+                f"tiny.vision_width={config.tiny.vision_width} is too narrow for the {len(slots)} findings of these "
+                f"reports; set at least {len(slots) + len(slots[0])}."
+            )
     tokenizer = tiny.build_tokenizer(texts, config.tiny)
-    processor = tiny.build_processor(tokenizer, config.tiny)
-    return tiny.build_model(tokenizer, config.tiny, seed=config.seed), processor
+    processor = tiny.build_processor(tokenizer, config.tiny, slots)
+    return tiny.build_model(tokenizer, config.tiny, seed=config.seed, slots=slots), processor
 
 
 def _warmup_steps(config: SftConfig) -> int:

@@ -108,6 +108,21 @@ def label_vectors(
     )
 
 
+def layout(names: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    """Return the tower's slots for labels: a row a finding, its name first, then every attribute that any finding has.
+
+    >>> layout([("name", "mass"), ("name", "oedema"), ("side", "mass", "left")])
+    [[0, 2], [1, -1]]
+    """
+    place = {name: i for i, name in enumerate(names)}
+    findings = sorted(name[1] for name in names if name[0] == "name")
+    attributes = sorted({(name[0], name[2]) for name in names if len(name) > 2})
+    return [
+        [place["name", finding], *(place.get((kind, finding, value), -1) for kind, value in attributes)]
+        for finding in findings
+    ]
+
+
 def warm_up(
     tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None
 ) -> None:
