@@ -7,7 +7,7 @@ import pytest
 from wetread.errors import MissingError, UsageError
 from wetread.models import NORMAL, TemplateModel, open_model
 from wetread.models.tiny import TinyConfig, build_model, build_processor, build_tokenizer
-from wetread.models.transformers import TransformersModel, pick_device
+from wetread.models.transformers import TransformersModel, encode, pick_device
 from wetread.prompts.direct import STYLE
 from wetread.records import Image, Report, Sampling, Study
 from wetread.studies import phantom
@@ -18,7 +18,7 @@ SHAPE = TinyConfig(64, 40, 0, 64, 1, 600, 512)
 @pytest.fixture(scope="module")
 def tiny():
     tokenizer = build_tokenizer(["Findings: The lungs are clear. Impression: Normal chest."] * 3, SHAPE)
-    return TransformersModel(build_model(tokenizer, SHAPE, seed=1), build_processor(tokenizer, SHAPE), "tiny")
+    return TransformersModel(build_model(tokenizer, SHAPE, seed=1).eval(), build_processor(tokenizer, SHAPE), "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,20 @@ def test_any_text_can_be_encoded(tiny):
     assert tiny.tokenizer.decode(tiny.tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_greedy_drafts_do_not_depend_on_the_batch(tiny, prompts):
-    together = tiny.generate(prompts, Sampling(batch_size=5, max_new_tokens=12))
-    alone = tiny.generate(prompts, Sampling(batch_size=1, max_new_tokens=12))
-    assert [one.text for one in together] == [one.text for one in alone]
-    assert all(one.stop == "length" and one.tokens == 12 for one in together)
+def test_what_the_model_sees_does_not_depend_on_the_batch(tiny, prompts):
+    import torch
+
+    with torch.inference_mode():
+        together = tiny.model(**encode(tiny.processor, prompts)).logits[:, -1]
+        for row, prompt in zip(together, prompts, strict=True):
+            alone = tiny.model(**encode(tiny.processor, [prompt])).logits[0, -1]
+            assert torch.allclose(row, alone, atol=1e-4)
+
+
+def test_every_prompt_gets_its_answer_in_order(tiny, prompts):
+    made = tiny.generate(prompts, Sampling(batch_size=2, max_new_tokens=12))
+    assert [one.study for one in made] == [prompt.study for prompt in prompts]
+    assert all(one.tokens <= 12 for one in made)
 
 
 def test_sampling_follows_its_seed(tiny, prompts):
