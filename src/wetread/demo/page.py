@@ -110,17 +110,8 @@ def _curves(out: Path) -> tuple[Curve, ...]:
             "GRPO: terms of the reward",
             "mean over rollouts",
             steps,
-            {k: v for k, v in terms.items() if "errors" not in v},
+            {k: "0.5 / (errors + 1)" if "errors" in v else v for k, v in terms.items()},
             note,
-        )
-    )
-    curves.append(
-        _curve(
-            "GRPO: errors",
-            "errors per sampled report",
-            steps,
-            {"term/errors_total": "errors_total"},
-            "Logged in step 2, where it is part of the reward.",
         )
     )
     curves.append(
