@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 import wetread
 from wetread.cli import demo, draft, evaluate, phantom, train
 from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError
+
+_INTERRUPTED = "interrupted; what was finished is kept. The same command with the same --out continues."
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Click's base of usage errors, by way of typer, which may carry a click of its own."""
 
 app = typer.Typer(
     name="wetread",
@@ -55,18 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code by itself
+            return _fail(_INTERRUPTED, EXIT_INTERRUPTED)
         return code if isinstance(code, int) else EXIT_OK
     except WetreadError as error:
         return _fail(str(error), error.exit_code)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.UsageError as error:
-        where = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
-        return _fail(f"{error.format_message()}{where}", EXIT_USAGE)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        return _fail(
-            "interrupted; what was finished is kept. The same command with the same --out continues.", EXIT_INTERRUPTED
-        )
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        where = f" See `{context.command_path} --help`." if context else ""
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _fail(f"{' '.join(said.split())}{where}", EXIT_USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(_INTERRUPTED, EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the pipe has left
         return EXIT_SOME_FAILED
