@@ -118,7 +118,7 @@ def grpo_speed(folder: Path, rounds: int) -> None:
     from wetread.training.config import RlConfig
 
     opened, studies, _ = _policy(folder)
-    batch, steps, tokens, made = 64, 4, 96, iter(range(10_000))
+    batch, steps, tokens, made = 64, 12, 96, iter(range(10_000))
 
     def ours() -> int:
         sets = [

@@ -1,7 +1,7 @@
 """The tiny policy's image encoder: a small residual network with the face of a transformers vision tower.
 
 A vision transformer of this size sees next to nothing after ten minutes on a CPU; a residual network with batch
-normalisation does (docs/results/tiny_tower.md). Importing this module registers it, so that a saved policy opens with
+normalisation does (bench/tower.py shows both). Importing this module registers it, so that a saved policy opens with
 transformers' Auto classes.
 
 Architecture after He et al., Deep Residual Learning (arXiv 1512.03385), in miniature.
