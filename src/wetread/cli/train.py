@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 app = typer.Typer(
     help="Train a model: sft (on reports), then rl (on clinical rewards).", rich_markup_mode=None, no_args_is_help=True
@@ -47,19 +47,9 @@ def rl(config: Path | None = CONFIG, set_: list[str] = SET, out: Path = OUT) -> 
 
 
 def _train(title: str, steps: int, train: Callable[[Any], Path]) -> int:
-    from wetread.runs.progress import bar
+    from wetread.runs.progress import bar, mover
 
     with bar(title, steps) as line:
-        model = train(step_to(line))
+        model = train(mover(line))
     typer.echo(f"model: {model}")
     return 0
-
-
-def step_to(line: Any) -> Callable[[int, int, Mapping[str, float]], None]:
-    """Return the trainer's step function that moves a progress bar and shows the loss or the reward."""
-
-    def step(done: int, total: int, numbers: Mapping[str, float]) -> None:
-        shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
-        line.to(done, " ".join(shown))
-
-    return step

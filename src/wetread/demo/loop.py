@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from wetread.models import Model, open_model
 from wetread.records import Sampling, Study
 from wetread.runs import evaluate
 from wetread.runs.config import to_dict
-from wetread.runs.progress import Bar, bar
+from wetread.runs.progress import bar, mover
 from wetread.runs.store import JsonLines, RunFolder, disk_error, write_atomic
 from wetread.runs.table import markdown, table
 from wetread.studies import folder, phantom
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SFT, RL = "SFT", "SFT+RL"
 RL_STAGES = ("rl-step1", "rl-step2")
-Step = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,11 @@ def _train(out: Path, config: DemoConfig) -> None:
     from wetread.training import rl, sft  # heavy: torch
 
     with bar("SFT", config.sft.tiny.warmup_steps + config.sft.optim.steps) as line:
-        sft.train(config.sft, out / "sft", _mover(line))
+        sft.train(config.sft, out / "sft", mover(line))
     steps: tuple[tuple[str, RlConfig], ...] = ((RL_STAGES[0], config.step1), (RL_STAGES[1], config.step2))
     for number, (name, step) in enumerate(steps, start=1):
         with bar(f"GRPO step {number}", step.optim.steps) as line:
-            rl.train(step, out / name, _mover(line))
-
-
-def _mover(line: Bar) -> Step:
-    def move(done: int, total: int, numbers: Mapping[str, float]) -> None:
-        shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
-        line.to(done, " ".join(shown))
-
-    return move
+            rl.train(step, out / name, mover(line))
 
 
 def _measure(out: Path, config: DemoConfig, seconds: float) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -81,6 +81,16 @@ class TerminalBar(Bar):
     def close(self) -> None:
         """Leave the finished bar on the screen."""
         self._live.stop()
+
+
+def mover(line: Bar) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Return the function that a trainer calls after each step: moves ``line``, shows the reward or else the loss."""
+
+    def move(done: int, total: int, numbers: Mapping[str, float]) -> None:
+        shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
+        line.to(done, " ".join(shown))
+
+    return move
 
 
 @contextmanager
