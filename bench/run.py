@@ -80,71 +80,73 @@ def _policy(folder: Path) -> tuple[Any, Any, Any]:
 def sft_speed(folder: Path, rounds: int) -> None:
     """SFT samples a second, ours against the plain script."""
     import plain_trl
-    import timing
 
     from wetread.runs.config import build
     from wetread.training import sft
     from wetread.training.config import SftConfig
 
-    opened, studies, _ = _policy(folder)
-    batch, steps, made = 32, 12, iter(range(10_000))
+    def ours(sets: list[str], out: Path) -> None:
+        sft.train(build(SftConfig, None, sets), out)
 
-    def ours() -> int:
-        sets = [
-            f"data.path={folder / 'phantom'}",
-            f"optim.steps={steps}",
-            f"optim.batch={batch}",
-            f"model={folder / 'sft' / 'model'}",
-            "checkpoint_every=1000",
-        ]
-        sft.train(build(SftConfig, None, sets), folder / f"ours-{next(made)}")
-        return batch * steps
+    def plain(opened: Any, studies: Any, batch: int, steps: int) -> int:
+        policy = copy.deepcopy(opened.model)
+        return plain_trl.sft(policy, opened.processor, studies, folder / "phantom", folder / "plain", batch, steps)
 
-    def theirs() -> int:
-        return plain_trl.sft(
-            copy.deepcopy(opened.model), opened.processor, studies, folder / "phantom", folder / "plain", batch, steps
-        )
-
-    print(_quietly(lambda: timing.paired("SFT", "samples", ours, theirs, "plain TRL script", rounds)).line())
+    _beside_plain(("SFT", "samples"), ours, plain, folder, rounds, batch=32)
 
 
 def grpo_speed(folder: Path, rounds: int) -> None:
     """GRPO rollouts a second, ours against the plain script."""
     import plain_trl
-    import timing
 
     from wetread.runs.config import build
     from wetread.training import rl
     from wetread.training.config import RlConfig
 
+    tokens = 96
+
+    def ours(sets: list[str], out: Path) -> None:
+        rl.train(build(RlConfig, None, [*sets, f"group.max_new_tokens={tokens}"]), out)
+
+    def plain(opened: Any, studies: Any, batch: int, steps: int) -> int:
+        policy = copy.deepcopy(opened.model)
+        places = folder / "phantom", folder / "plain"
+        return plain_trl.grpo(policy, opened.processor, studies, *places, batch, steps, tokens)
+
+    _beside_plain(("GRPO", "rollouts"), ours, plain, folder, rounds, batch=64)
+
+
+def _beside_plain(
+    names: tuple[str, str],
+    train: Callable[[list[str], Path], None],
+    plain: Callable[[Any, Any, int, int], int],
+    folder: Path,
+    rounds: int,
+    *,
+    batch: int,
+    steps: int = 12,
+) -> None:
+    """Time one of our trainings and its plain script in turn: the same policy, studies, batch and steps."""
+    import timing
+
     opened, studies, _ = _policy(folder)
-    batch, steps, tokens, made = 64, 12, 96, iter(range(10_000))
+    made = iter(range(10_000))
+    sets = [
+        f"data.path={folder / 'phantom'}",
+        f"optim.steps={steps}",
+        f"optim.batch={batch}",
+        f"model={folder / 'sft' / 'model'}",
+        "checkpoint_every=1000",
+    ]
 
     def ours() -> int:
-        sets = [
-            f"data.path={folder / 'phantom'}",
-            f"optim.steps={steps}",
-            f"optim.batch={batch}",
-            f"group.max_new_tokens={tokens}",
-            f"model={folder / 'sft' / 'model'}",
-            "checkpoint_every=1000",
-        ]
-        rl.train(build(RlConfig, None, sets), folder / f"ours-rl-{next(made)}")
+        train(sets, folder / f"ours-{next(made)}")
         return batch * steps
 
     def theirs() -> int:
-        return plain_trl.grpo(
-            copy.deepcopy(opened.model),
-            opened.processor,
-            studies,
-            folder / "phantom",
-            folder / "plain",
-            batch,
-            steps,
-            tokens,
-        )
+        return plain(opened, studies, batch, steps)
 
-    print(_quietly(lambda: timing.paired("GRPO", "rollouts", ours, theirs, "plain TRL script", rounds)).line())
+    print(_quietly(lambda: timing.paired(*names, ours, theirs, "plain TRL script", rounds)).line())
 
 
 def draft_speed(folder: Path, rounds: int) -> None:

@@ -21,7 +21,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from wetread.models.tower import Tower, TowerConfig
 from wetread.studies import folder, phantom
-from wetread.training.warmup import label_vectors
+from wetread.training.warmup import Labels
 
 
 class Vit(nn.Module):
@@ -69,7 +69,8 @@ def main() -> None:
             split: torch.stack([torch.from_numpy(s.images[0].pixels()) for s in part])[:, None]
             for split, part in sets.items()
         }
-    names, vectors = label_vectors(sets["train"] + sets["val"])
+    labels = Labels.read(sets["train"] + sets["val"])
+    names, vectors = labels.names, labels.vectors
     count = len(sets["train"])
     targets = {"train": vectors[:count], "val": vectors[count:]}
     findings = [i for i, name in enumerate(names) if name[0] == "name"]

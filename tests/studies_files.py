@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -78,3 +79,16 @@ def grey8(scale=255):
 
 def grey16(top):
     return np.rint(scene() * top).astype(np.uint16)
+
+
+@st.composite
+def damaged(draw, sources):
+    """A file of ``sources`` that was cut short, had some bytes changed, or both."""
+    source = draw(st.sampled_from(sources))
+    keep = draw(st.floats(0, 1))
+    flips = draw(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12))
+    data = bytearray(source[: int(len(source) * keep)] if keep < 0.7 else source)
+    for place, byte in flips:
+        if data:
+            data[int(place * len(data))] = byte
+    return bytes(data)

@@ -6,11 +6,10 @@ import zlib
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from studies_files import SHARED, grey8, grey16, needs, scene
+from studies_files import SHARED, damaged, grey8, grey16, needs, scene
 from wetread.errors import Refused, StudyError, WetreadError
 from wetread.studies.pictures import read_picture
 from wetread.studies.resize import to_square
@@ -172,18 +171,10 @@ SOURCES = _sources()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    source=st.sampled_from(SOURCES),
-    keep=st.floats(0, 1),
-    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=12),
-)
-def test_damaged_pictures_never_raise_anything_else(tmp_path, source, keep, flips):
-    data = bytearray(source[: int(len(source) * keep)] if keep < 0.7 else source)
-    for place, byte in flips:
-        if data:
-            data[int(place * len(data))] = byte
+@given(data=damaged(SOURCES))
+def test_damaged_pictures_never_raise_anything_else(tmp_path, data):
     path = tmp_path / "damaged"
-    path.write_bytes(bytes(data))
+    path.write_bytes(data)
     try:
         pixels = read_picture(path, force=True).pixels
     except WetreadError as error:

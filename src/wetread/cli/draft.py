@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -36,7 +35,7 @@ def run(
     from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, nearest
     from wetread.records import SEXES, Sampling
     from wetread.runs import draft as drafting
-    from wetread.runs.store import RunFolder
+    from wetread.runs.store import RunFolder, write_json
     from wetread.studies import find_studies
 
     if sex is not None and sex not in SEXES:
@@ -55,7 +54,7 @@ def run(
         if str(json_file) != "-":
             _show(record)
     if json_file is not None:
-        _write(json_file, [record.to_json() for record in records])
+        write_json(json_file, [record.to_json() for record in records])
     _summary(records)
     return EXIT_OK if all(record.status == "drafted" for record in records) else EXIT_SOME_FAILED
 
@@ -71,20 +70,6 @@ def _show(record: DraftRecord) -> None:
     notes = [note for image in record.images for note in image["notes"]]
     for note in dict.fromkeys([record.reason, *notes] if record.reason else notes):
         typer.echo(f"  note: {note}")
-
-
-def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    from wetread.runs.store import disk_error, write_atomic
-
-    text = json.dumps(records, indent=2, ensure_ascii=False) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
-    except OSError as error:
-        raise disk_error(path, error) from error
 
 
 def _summary(records: list[DraftRecord]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wetread.records import Study
     from wetread.runs.evaluate import Row
 
 
@@ -38,10 +36,12 @@ def run(
     from wetread.records import Sampling
     from wetread.runs import evaluate
     from wetread.runs.progress import bar
-    from wetread.runs.store import RunFolder
+    from wetread.runs.store import RunFolder, write_json
+    from wetread.studies import folder
 
     named = [_named(one) for one in model]
-    studies, training = _studies(data, split, limit)
+    every = folder.read(data)
+    studies = folder.choose(every, split, limit)
     config = {
         "data": str(data),
         "split": split,
@@ -49,18 +49,18 @@ def run(
         "max_new_tokens": max_new_tokens,
         "models": dict(named),
     }
-    folder = RunFolder.open(out, "evaluate", config)
+    run_folder = RunFolder.open(out, "evaluate", config)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     systems: dict[str, Any] = {
-        **evaluate.baselines(training),
+        **evaluate.baselines([study for study in every if study.split == "train"]),
         **{name: path for name, path in named if path != "template"},
     }
     rows: list[Row] = []
     for name, system in systems.items():
         opened = models.open_model(system, device=device) if isinstance(system, str) else system
         with bar(name, len(studies)) as line:
-            drafts = evaluate.answer(opened, name, studies, sampling, folder, line.advance)
-        judged = evaluate.judge(name, drafts, studies, folder)
+            drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance)
+        judged = evaluate.judge(name, drafts, studies, run_folder)
         rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples)
         for stratum, keep in (evaluate.strata(by, studies) if by else {}).items():
             rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples, stratum=stratum, keep=keep)
@@ -76,39 +76,12 @@ def run(
     return 0
 
 
-def write_json(path: Path, body: Any) -> None:
-    """Write ``body`` to ``path`` whole or not at all."""
-    from wetread.runs.store import disk_error, write_atomic
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise disk_error(path, error) from error
-
-
 def _named(text: str) -> tuple[str, str]:
     name, mark, path = text.partition("=")
     if mark:
         return name, path
     parts = [part for part in Path(text).parts if part != "model"]
     return ("/".join(parts[-2:]) if text != "template" else text), text
-
-
-def _studies(data: Path, split: str, limit: int) -> tuple[Sequence[Study], Sequence[Study]]:
-    from wetread.errors import MissingError, UsageError
-    from wetread.studies import folder
-
-    if not (data / "studies.jsonl").is_file():
-        raise MissingError(
-            f"no studies.jsonl in {data}. Make phantom studies with `wetread phantom --out {data} --studies 1000`."
-        )
-    every = folder.read(data)
-    chosen = [study for study in every if study.split == split and study.report]
-    if not chosen:
-        have = ", ".join(sorted({study.split or "(none)" for study in every}))
-        raise UsageError(f"{data} has no study with a report in split {split!r}; it has: {have}.")
-    return chosen[:limit] if limit else chosen, [study for study in every if study.split == "train"]
 
 
 def _print(rows: Sequence[Row], title: str) -> None:

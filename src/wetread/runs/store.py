@@ -15,6 +15,7 @@ import datetime
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,25 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Write ``body`` as indented JSON to ``path``, whole or not at all; ``-`` is standard output.
+
+    Raises
+    ------
+    RunError
+        The disk is full or the file cannot be written.
+    """
+    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def disk_error(path: Path, error: OSError) -> RunError:

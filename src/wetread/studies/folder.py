@@ -18,7 +18,7 @@ from typing import IO, Self
 import numpy as np
 from PIL import Image as PilImage
 
-from wetread.errors import MissingError, RunError, StudyError, WetreadWarning
+from wetread.errors import MissingError, RunError, StudyError, UsageError, WetreadWarning
 from wetread.records import Image, Pixels, Study
 
 LIST = "studies.jsonl"
@@ -104,7 +104,9 @@ def iterate(path: Path | str) -> Iterator[Study]:
     path = Path(path)
     listing = path if path.name == LIST else path / LIST
     if not listing.is_file():
-        raise MissingError(f"{path.name}: no {LIST} in it; give a folder that wetread phantom wrote.")
+        raise MissingError(
+            f"no {LIST} in {path}. Make phantom studies with `wetread phantom --out {path} --studies 2000`, or name another folder."
+        )
     seen: set[str] = set()
     with listing.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -122,6 +124,22 @@ def iterate(path: Path | str) -> Iterator[Study]:
                 )
             seen.add(study.id)
             yield attach(study, listing.parent)
+
+
+def choose(studies: Iterable[Study], split: str, limit: int = 0) -> list[Study]:
+    """Return the studies of a split that have a reference report, the first ``limit`` of them; 0: all.
+
+    Raises
+    ------
+    UsageError
+        When there is none; names the splits that exist.
+    """
+    every = list(studies)
+    chosen = [study for study in every if study.split == split and study.report]
+    if not chosen:
+        have = ", ".join(sorted({study.split or "(none)" for study in every})) or "no studies at all"
+        raise UsageError(f"no study with a report in split {split!r}; the data has: {have}.")
+    return chosen[:limit] if limit else chosen
 
 
 def _study(line: bytes, number: int) -> Study:

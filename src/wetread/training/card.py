@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,42 +54,59 @@ take the wrong side, and speak of changes against examinations it has not seen.
 """
 
 
-def write_card(
-    folder: Path, *, verb: str, how: str, base: str, studies: int, source: str, model: Any, config: Mapping[str, Any]
-) -> None:
-    """Write ``README.md`` and ``wetread.json`` into a model folder."""
-    import torch
-    import transformers
-    import trl
+@dataclass(frozen=True)
+class Card:
+    """What a model card says of a training beyond what the model itself tells."""
 
-    phantom = source == "phantom"
-    name = f"{folder.parent.name}-{verb.replace(' ', '-')}"
-    style = str(config.get("style", "direct"))
-    warning = (
-        "It was trained on **phantom studies** (procedural pictures) alone: it knows nothing of real patients, "
-        "and what it writes about a real radiograph means nothing."
-        if phantom
-        else ""
-    )
-    data = config["data"]
-    text = _CARD.format(
-        name=name,
-        verb=verb,
-        version=wetread.__version__,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        data_warning=warning,
-        style=style,
-        base=base,
-        parameters=sum(p.numel() for p in model.parameters()),
-        how=how,
-        studies=studies,
-        data=Path(data["path"]).name,
-        source=source or "unknown source",
-        split=data["split"],
-        folder=f"{folder.parent.name}/{folder.name}",
-        library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
-        machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-        config=yaml.safe_dump(dict(config), sort_keys=False),
-    )
-    (folder / "README.md").write_text(text, "utf-8")
-    write_manifest(folder, name=name, style=style, modality="chest_xray", source=source, wetread=wetread.__version__)
+    verb: str
+    """Command that trained it: train sft, train rl."""
+    how: str
+    """Method and size of the training in one phrase."""
+    base: str
+    """What it started from."""
+    studies: int
+    """Studies it was trained on."""
+    source: str
+    """Where they come from; ``phantom`` adds a warning."""
+    config: Mapping[str, Any]
+    """Effective config of the training."""
+
+    def write(self, folder: Path, model: Any, target: Path) -> None:
+        """Write ``README.md`` and ``wetread.json`` into a model folder; ``target`` is where that folder will stand."""
+        import torch
+        import transformers
+        import trl
+
+        phantom = self.source == "phantom"
+        name = f"{target.parent.name}-{self.verb.replace(' ', '-')}"
+        style = str(self.config.get("style", "direct"))
+        warning = (
+            "It was trained on **phantom studies** (procedural pictures) alone: it knows nothing of real patients, "
+            "and what it writes about a real radiograph means nothing."
+            if phantom
+            else ""
+        )
+        data = self.config["data"]
+        text = _CARD.format(
+            name=name,
+            verb=self.verb,
+            version=wetread.__version__,
+            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            data_warning=warning,
+            style=style,
+            base=self.base,
+            parameters=sum(p.numel() for p in model.parameters()),
+            how=self.how,
+            studies=self.studies,
+            data=Path(data["path"]).name,
+            source=self.source or "unknown source",
+            split=data["split"],
+            folder=f"{target.parent.name}/{target.name}",
+            library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
+            machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+            config=yaml.safe_dump(dict(self.config), sort_keys=False),
+        )
+        (folder / "README.md").write_text(text, "utf-8")
+        write_manifest(
+            folder, name=name, style=style, modality="chest_xray", source=self.source, wetread=wetread.__version__
+        )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from wetread.errors import MissingError, UsageError
 from wetread.models.transformers import to_picture
 from wetread.prompts import Style
 from wetread.records import Image, Study
@@ -76,17 +74,7 @@ def select(config: DataConfig) -> list[Study]:
     UsageError
         The split has no study with a report; names the splits that exist.
     """
-    path = Path(config.path)
-    if not (path / "studies.jsonl").is_file():
-        raise MissingError(
-            f"no studies.jsonl in {config.path}. Make phantom studies with `wetread phantom --out {config.path} --studies 2000`, or set data.path."
-        )
-    every = folder.read(path)
-    chosen = [study for study in every if study.split == config.split and study.report]
-    if not chosen:
-        have = ", ".join(sorted({study.split or "(none)" for study in every})) or "no studies at all"
-        raise UsageError(f"{config.path} has no study with a report in split {config.split!r}; it has: {have}.")
-    return chosen[: config.limit] if config.limit else chosen
+    return folder.choose(folder.read(config.path), config.split, config.limit)
 
 
 def as_dataset(studies: Sequence[Study], style: Style, *, with_target: bool) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,20 +145,6 @@ def run_trainer(trainer: Any, run: RunFolder, folder: Path) -> None:
                 f"cannot write a checkpoint in {run.path.name}: the disk is full. Free space; then run the same command again, it continues."
             ) from error
         raise
-
-
-def save_whole(save: Callable[[Path], None], target: Path) -> None:
-    """Let ``save`` fill a folder that appears under its name only when it is complete."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        save(part)
-        if target.exists():
-            shutil.rmtree(target)
-        part.chmod(0o755)
-        part.rename(target)
-    except OSError as error:
-        raise disk_error(target, error) from error
 
 
 def quiet() -> None:

@@ -17,9 +17,10 @@ from wetread.records import Generation, Report
 from wetread.runs.config import to_dict
 from wetread.runs.store import RunFolder
 from wetread.training import loop
-from wetread.training.card import write_card
+from wetread.training.card import Card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
+from wetread.training.saving import save_policy
 from wetread.training.sharing import share_images
 
 STAGE = "rl"
@@ -116,22 +117,16 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     )
     loop.run_trainer(trainer, run, folder)
 
-    def save(part: Path) -> None:
-        model.save_pretrained(part)
-        processor.save_pretrained(part)
-        how = f"GRPO, {config.optim.steps} steps of {config.optim.batch} rollouts, groups of {config.group.rollouts}, reward `{config.reward}`, KL {config.group.kl}"
-        write_card(
-            part,
-            verb="train rl",
-            how=how,
-            base=f"{Path(config.model).parent.name}/{Path(config.model).name}",
-            studies=len(studies),
-            source=studies[0].source,
-            model=model,
-            config=to_dict(config),
-        )
-
-    loop.save_whole(save, target)
+    card = Card(
+        verb="train rl",
+        how=f"GRPO, {config.optim.steps} steps of {config.optim.batch} rollouts, groups of {config.group.rollouts}, "
+        f"reward `{config.reward}`, KL {config.group.kl}",
+        base=f"{Path(config.model).parent.name}/{Path(config.model).name}",
+        studies=len(studies),
+        source=studies[0].source,
+        config=to_dict(config),
+    )
+    save_policy(model, processor, card, target)
     run.event(f"{STAGE}.done", steps=config.optim.steps)
     return target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wetread import prompts
 from wetread.errors import ConfigError
@@ -14,10 +14,14 @@ from wetread.records import Report, Study
 from wetread.runs.config import to_dict
 from wetread.runs.store import RunFolder
 from wetread.training import loop
-from wetread.training.card import write_card
+from wetread.training.card import Card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
 from wetread.training.sampling import LengthGrouped
+from wetread.training.saving import save_policy
+
+if TYPE_CHECKING:
+    from wetread.training.warmup import Labels
 
 STAGE = "sft"
 
@@ -40,6 +44,8 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         return target
     from trl.trainer.sft_config import SFTConfig as Arguments
 
+    from wetread.training.warmup import Labels, warm_up
+
     style = prompts.get(config.style)
     total = config.optim.steps + _warmup_steps(config)
 
@@ -47,11 +53,10 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         if on_step is not None:
             on_step(done, total, numbers)
 
-    model, processor = starting_point(config, studies, style)
-    if _warmup_steps(config):
-        from wetread.training.warmup import warm_up
-
-        warm_up(model.model.vision_tower, processor, studies, config, run, ahead)
+    labels = Labels.read(studies, most=config.tiny.vision_width) if _warmup_steps(config) else None
+    model, processor = starting_point(config, studies, style, labels)
+    if labels is not None:
+        warm_up(model.model.vision_tower, processor, studies, labels, config, run, ahead)
     if config.freeze_vision:
         loop.freeze_vision(model)
     folder = out / "checkpoints"
@@ -72,44 +77,37 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     if config.model == "tiny":
         model.model.vision_tower.freeze_statistics()
 
-    def save(part: Path) -> None:
-        model.save_pretrained(part)
-        processor.save_pretrained(part)
-        how = f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}"
-        base = "random weights (tiny LLaVA)" if config.model == "tiny" else config.model
-        write_card(
-            part,
-            verb="train sft",
-            how=how,
-            base=base,
-            studies=len(studies),
-            source=studies[0].source,
-            model=model,
-            config=to_dict(config),
-        )
-
-    loop.save_whole(save, target)
+    card = Card(
+        verb="train sft",
+        how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}",
+        base="random weights (tiny LLaVA)" if config.model == "tiny" else config.model,
+        studies=len(studies),
+        source=studies[0].source,
+        config=to_dict(config),
+    )
+    save_policy(model, processor, card, target)
     run.event(f"{STAGE}.done", steps=config.optim.steps)
     return target
 
 
-def starting_point(config: SftConfig, studies: Sequence[Study], style: prompts.Style) -> tuple[Any, Any]:
-    """Return (model, processor): the tiny policy built for these reports, or what ``config.model`` names."""
+def starting_point(
+    config: SftConfig, studies: Sequence[Study], style: prompts.Style, labels: Labels | None
+) -> tuple[Any, Any]:
+    """Return (model, processor): the tiny policy built for these reports, or what ``config.model`` names.
+
+    ``labels`` are what the tower's warm-up will teach it; None: no warm-up, and a tower without slots for labels.
+    """
     if config.model != "tiny":
         return transformers.load(config.model)
     texts = [
         text for study in studies if study.report for text in (style.render(study).text, style.target(study.report))
     ]
-    slots = None
-    if config.tiny.warmup_steps:
-        from wetread.training.warmup import label_vectors, layout
-
-        slots = layout(label_vectors(studies, most=config.tiny.vision_width)[0])
-        if slots and len(slots) + len(slots[0]) > config.tiny.vision_width:
-            raise ConfigError(
-                f"tiny.vision_width={config.tiny.vision_width} is too narrow for the {len(slots)} findings of these "
-                f"reports; set at least {len(slots) + len(slots[0])}."
-            )
+    slots = labels.layout() if labels is not None else None
+    if slots and len(slots) + len(slots[0]) > config.tiny.vision_width:
+        raise ConfigError(
+            f"tiny.vision_width={config.tiny.vision_width} is too narrow for the {len(slots)} findings of these "
+            f"reports; set at least {len(slots) + len(slots[0])}."
+        )
     tokenizer = tiny.build_tokenizer(texts, config.tiny)
     processor = tiny.build_processor(tokenizer, config.tiny, slots)
     return tiny.build_model(tokenizer, config.tiny, seed=config.seed, slots=slots), processor

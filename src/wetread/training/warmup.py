@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,49 +89,65 @@ class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
         return pixels
 
 
-def label_vectors(
-    studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000
-) -> tuple[list[tuple[str, ...]], Tensor]:
-    """Return the claims of at least ``rarest`` reports, the ``most`` frequent, and which each study's report makes (N, L).
+@dataclass(frozen=True)
+class Labels:
+    """What the training reports claim, as the tower is taught it."""
 
-    Claims of change are left out: one image cannot show them.
-    """
-    made = [
-        {c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set() for study in studies
-    ]
-    counts = Counter(claim for one in made for claim in one)
-    frequent = [claim for claim, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= rarest]
-    kept = set(frequent[:most])
-    names = sorted(claim for claim in kept if ("name", claim[1]) in kept)
-    return names, torch.tensor([[float(name in one) for name in names] for one in made]).reshape(
-        len(studies), len(names)
-    )
+    names: list[tuple[str, ...]]
+    """The claims that are learned, sorted."""
+    vectors: Tensor
+    """Which study's report makes which claim, (N, L) of 0 and 1."""
 
+    @classmethod
+    def read(cls, studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000) -> Labels:
+        """Return the claims of at least ``rarest`` reports, the ``most`` frequent.
 
-def layout(names: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Return the tower's slots for labels: a row a finding, its name first, then every attribute that any finding has.
+        Claims of change are left out: one image cannot show them.
+        """
+        made = [
+            {c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set()
+            for study in studies
+        ]
+        counts = Counter(claim for one in made for claim in one)
+        frequent = [
+            claim for claim, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= rarest
+        ]
+        kept = set(frequent[:most])
+        names = sorted(claim for claim in kept if ("name", claim[1]) in kept)
+        vectors = torch.tensor([[float(name in one) for name in names] for one in made])
+        return cls(names, vectors.reshape(len(studies), len(names)))
 
-    >>> layout([("name", "mass"), ("name", "oedema"), ("side", "mass", "left")])
-    [[0, 2], [1, -1]]
-    """
-    place = {name: i for i, name in enumerate(names)}
-    findings = sorted(name[1] for name in names if name[0] == "name")
-    attributes = sorted({(name[0], name[2]) for name in names if len(name) > 2})
-    return [
-        [place["name", finding], *(place.get((kind, finding, value), -1) for kind, value in attributes)]
-        for finding in findings
-    ]
+    def layout(self) -> list[list[int]]:
+        """Return the tower's slots: a row a finding, its name first, then every attribute that any finding has; -1: none.
+
+        >>> Labels([("name", "mass"), ("name", "oedema"), ("side", "mass", "left")], torch.empty(0, 3)).layout()
+        [[0, 2], [1, -1]]
+        """
+        place = {name: i for i, name in enumerate(self.names)}
+        findings = sorted(name[1] for name in self.names if name[0] == "name")
+        attributes = sorted({(name[0], name[2]) for name in self.names if len(name) > 2})
+        return [
+            [place["name", finding], *(place.get((kind, finding, value), -1) for kind, value in attributes)]
+            for finding in findings
+        ]
 
 
 def warm_up(
-    tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None
+    tower: Any,
+    processor: Any,
+    studies: Sequence[Study],
+    labels: Labels,
+    config: SftConfig,
+    run: RunFolder,
+    on_step: loop.Step | None,
 ) -> None:
     """Train ``tower`` in place, or load what an earlier, finished warm-up of this run left; then freeze its statistics."""
     from safetensors.torch import load_file, save_file
 
     kept = run.path / "warmup.safetensors"
     if not run.done(f"{STAGE}.done"):
-        _train(tower, processor, studies, config, run, on_step)
+        data = Labelled(studies, processor, labels.vectors)
+        _train(tower, data, labels.names, config, run, on_step)
         part = kept.with_suffix(".part")
         save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, part)
         part.replace(kept)
@@ -141,12 +157,15 @@ def warm_up(
 
 
 def _train(
-    tower: Any, processor: Any, studies: Sequence[Study], config: SftConfig, run: RunFolder, on_step: loop.Step | None
+    tower: Any,
+    data: Labelled,
+    names: Sequence[tuple[str, ...]],
+    config: SftConfig,
+    run: RunFolder,
+    on_step: loop.Step | None,
 ) -> None:
     from transformers import Trainer, TrainingArguments
 
-    names, vectors = label_vectors(studies, most=tower.config.hidden_size)
-    data = Labelled(studies, processor, vectors)
     reader = Reader(tower, names)
     run.event(f"{STAGE}.labels", labels=[" ".join(name) for name in names])
     folder = Path(run.path / "warmup-checkpoints")
