@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wetread.knowledge import CHEXPERT14, extract, labels14, load
+from wetread.knowledge import CHEXPERT14, extract, label_set, load
 from wetread.records import Finding, Report
 
 DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -244,7 +244,7 @@ def test_any_text_is_read_and_spans_lie_inside(text):
         assert 0 <= start < end <= len(text)
         assert finding.name in load()
     assert found == extract(text)
-    labels14(found)
+    label_set("chexpert14", found)
 
 
 def test_a_long_text_is_read():
@@ -264,12 +264,12 @@ def test_phantom_reports_are_read_back_exactly():
 
 
 def test_labels14_rules():
-    labels = labels14([Finding("pleural effusion"), Finding("pneumothorax", "absent"), Finding("nodule", "uncertain")])
+    labels = label_set("chexpert14", [Finding("pleural effusion"), Finding("pneumothorax", "absent"), Finding("nodule", "uncertain")])
     assert tuple(labels) == CHEXPERT14
     assert (labels["Pleural Effusion"], labels["Pneumothorax"], labels["Lung Lesion"]) == (1, 0, -1)
     assert labels["No Finding"] is None and labels["Edema"] is None
-    assert labels14(extract("The lungs are clear. Pacemaker."))["No Finding"] == 1
-    assert labels14(())["No Finding"] is None
+    assert label_set("chexpert14", extract("The lungs are clear. Pacemaker."))["No Finding"] == 1
+    assert label_set("chexpert14", ())["No Finding"] is None
 
 
 def test_labels14_of_the_chexpert_samples():
@@ -280,4 +280,4 @@ def test_labels14_of_the_chexpert_samples():
         rows = list(csv.DictReader(file))
     for row in rows:
         expected = {name: None if row[name] == "" else int(float(row[name])) for name in CHEXPERT14}
-        assert labels14(extract(row["Reports"])) == expected
+        assert label_set("chexpert14", extract(row["Reports"])) == expected

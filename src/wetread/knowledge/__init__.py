@@ -2,11 +2,11 @@
 
 from wetread.knowledge.differences import KINDS, Difference, Kind, differences
 from wetread.knowledge.extract import extract
-from wetread.knowledge.labels import labels14
-from wetread.knowledge.ontology import CHEXPERT14, FindingSpec, Knowledge, Urgency, load
+from wetread.knowledge.labels import LABEL_SETS, label_set
+from wetread.knowledge.ontology import CHEXPERT14, NIH14, FindingSpec, Knowledge, Urgency, load
 from wetread.knowledge.tree import Branch, fill, grow, serialise
 
 __all__ = [
-    "CHEXPERT14", "KINDS", "Branch", "Difference", "FindingSpec", "Kind", "Knowledge", "Urgency",
-    "differences", "extract", "fill", "grow", "labels14", "load", "serialise",
+    "CHEXPERT14", "KINDS", "LABEL_SETS", "NIH14", "Branch", "Difference", "FindingSpec", "Kind", "Knowledge", "Urgency",
+    "differences", "extract", "fill", "grow", "label_set", "load", "serialise",
 ]  # fmt: skip

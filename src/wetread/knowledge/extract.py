@@ -10,7 +10,7 @@ Rules worth knowing
   atelectasis") is not counted beside its explanation; the explanation inherits side and location.
 - "resolved" and "removed" mean absent with the change ``resolved``. "no new effusion" means absent.
 - History, recommendations, and the sections Indication, Comparison and Technique assert nothing.
-- A statement of normality denies findings without naming them; these share one span (see ``labels14``).
+- A statement of normality denies findings without naming them; these share one span (see ``label_set``).
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def _finding(mention: Mention, spec: FindingSpec, span: tuple[int, int], within:
         severity=grade if grade in spec.severities and not absent else "",
         change=change if change in spec.changes and (not absent or change == "resolved") else "",
         span=span,
+        likely=presence == "uncertain" and mention.likely,
     )
 
 
@@ -168,7 +169,7 @@ def _place(mention: Mention, spec: FindingSpec, within: Mapping[str, str]) -> st
 def _with(finding: Finding, *, span: tuple[int, int] | None = None, change: Change | None = None) -> Finding:
     return Finding(
         finding.name, finding.presence, finding.side, finding.location, finding.severity,
-        finding.change if change is None else change, finding.span if span is None else span,
+        finding.change if change is None else change, finding.span if span is None else span, finding.likely,
     )  # fmt: skip
 
 
@@ -243,4 +244,5 @@ def _fill(finding: Finding, other: Finding, *, earlier: bool) -> Finding:
         severity=severity,
         change=change,
         span=min(spans, default=None),
+        likely=finding.likely or (other.likely and finding.presence == "uncertain"),
     )

@@ -45,9 +45,12 @@ class Lexicon:
         self._add_all("ignore", (*words["ignore"][""], *words["not_sides"][""]), None)
         for kind, phrases in breaks.items():
             self._add_all(kind, phrases, None)
-        for group in ("negation", "uncertainty"):
-            for value, phrases in words[group].items():
-                self._add_all(f"{group} {value}", phrases, None)
+        for value, phrases in words["negation"].items():
+            self._add_all(f"negation {value}", phrases, None)
+        probable = frozenset(words["probable"][""])
+        for value, phrases in words["uncertainty"].items():
+            for phrase in phrases:
+                self.trie.add(phrase, (f"uncertainty {value}", phrase in probable))
         for kind in ("commitment", "history", "recommendation", "nearby", "normal", "everything", "anaphora"):
             self._add_all(kind, words[kind][""], None)
         self.articles, self.verbs, self.plural_verbs, self.seen, self.prepositions = (

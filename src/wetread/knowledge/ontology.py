@@ -23,6 +23,12 @@ CHEXPERT14: tuple[str, ...] = (
 )  # fmt: skip
 """The 14 CheXpert observations in the order of CheXbert's heads (Smit et al. 2020)."""
 
+NIH14: tuple[str, ...] = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+"""The 14 ChestX-ray14 classes in their data set's order (Wang et al. 2017)."""
+
 DEFAULT = Path(__file__).with_name("chest_xray.yaml")
 
 
@@ -160,7 +166,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "headers": ("read", "skip"),
 }
 _LISTS = (
-    "not_sides", "everything", "anaphora", "commitment", "history", "recommendation", "nearby", "normal", "ignore",
+    "not_sides", "everything", "anaphora", "probable", "commitment", "history", "recommendation", "nearby", "normal", "ignore",
     "articles", "verbs", "plural_verbs", "seen", "prepositions",
 )  # fmt: skip
 _FINDING_KEYS = frozenset(FindingSpec.__dataclass_fields__)
@@ -291,6 +297,8 @@ class _Reader:
         self.one_of(item["urgency"], URGENCIES, (*path, "urgency"), "urgency")
         if "chexpert" in item:
             self.one_of(item["chexpert"], CHEXPERT14, (*path, "chexpert"), "CheXpert class")
+        if "nih" in item:
+            self.one_of(item["nih"], NIH14, (*path, "nih"), "NIH class")
         for key in ("severities", "descriptive", "normal"):
             if not isinstance(item.get(key, False), bool):
                 raise self.fail((*path, key), f"{key} is {item[key]!r}; allowed are true and false.")

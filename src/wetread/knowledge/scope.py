@@ -36,7 +36,9 @@ class Mention:
     negated: bool = False
     """Whether it is denied."""
     hedged: bool = False
-    """Whether it is called possible."""
+    """Whether it is called possible or probable."""
+    likely: bool = False
+    """Whether it is called probable, or one of two alternatives."""
     unasserted: bool = False
     """Whether it is only history, a recommendation, or a sign that has been explained."""
     implied: bool = False
@@ -108,7 +110,7 @@ class Walk:
         self.attributes: list[Attribute] = []
         self.clause = self.group = self.chunk = 0
         self.group_start = 0
-        self.negated = self.hedged = self.history = self.recommended = self.near = False
+        self.negated = self.hedged = self.likely = self.history = self.recommended = self.near = False
         self.source: int | None = None
         self.committed = False
         self.subjects: list[Item] = []
@@ -163,7 +165,7 @@ class Walk:
     def _new_group(self) -> None:
         self.group += 1
         self.group_start = len(self.mentions)
-        self.negated = self.hedged = self.history = self.near = False
+        self.negated = self.hedged = self.likely = self.history = self.near = False
         self.normal_ahead = None
 
     def _opens(self, index: int) -> bool:
@@ -210,7 +212,7 @@ class Walk:
         self.mentions.append(
             Mention(
                 name, item.first, item.last, self.clause, self.group, self.chunk,
-                negated=self.negated or negated, hedged=self.hedged,
+                negated=self.negated or negated, hedged=self.hedged, likely=self.likely,
                 unasserted=self.history or self.recommended, implied=implied,
                 near=self.near, source=self.source, committed=self.committed,
             )
@@ -227,19 +229,18 @@ class Walk:
                 mention.negated = True
             self.subjects.clear()
         elif kind == "uncertainty before":
-            if inside and last is not None:
-                last.hedged = True
-            elif item.last + 1 >= len(self.words) and last is not None:
-                last.hedged = True  # "a nodule, possibly" has nothing after it to hedge
+            if last is not None and (inside or item.last + 1 >= len(self.words)):
+                self._hedge(last, item)  # "a nodule, possibly" has nothing after it to hedge
             else:
-                self.hedged = True
+                self.hedged, self.likely = True, item.value
                 self._link(committed=False)
         elif kind == "uncertainty after":
             for mention in self.mentions[max(self.group_start, len(self.mentions) - REACH) :]:
-                mention.hedged = True
+                self._hedge(mention, item)
         elif kind == "uncertainty between":
             if last is not None:
-                last.hedged = True
+                self._hedge(last, item)
+            self.likely = item.value and (self.likely or not self.hedged)
             self.hedged = True
         elif kind == "commitment":
             self._link(committed=not self.hedged)
@@ -262,6 +263,11 @@ class Walk:
             return
         self.negated = True
         self.hedged = False
+
+    def _hedge(self, mention: Mention, item: Item) -> None:
+        """Hedge a mention; of two hedges the weaker certainty counts."""
+        mention.likely = item.value and (mention.likely or not mention.hedged)
+        mention.hedged = True
 
     def _link(self, *, committed: bool) -> None:
         source = len(self.mentions) - 1

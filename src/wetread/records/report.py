@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Presence = Literal["present", "absent", "uncertain"]
@@ -35,6 +35,8 @@ class Finding:
     """Change against the prior; empty when none is stated."""
     span: tuple[int, int] | None = None
     """Start and end of the evidence in the text, in characters, end exclusive; None for a truth."""
+    likely: bool = field(default=False, compare=False)
+    """Whether an uncertain finding is called probable, or one of two that were named, and not merely possible."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -46,6 +48,7 @@ class Finding:
             "severity": self.severity,
             "change": self.change,
             "span": list(self.span) if self.span else None,
+            **({"likely": True} if self.likely else {}),
         }
 
     @classmethod
@@ -60,6 +63,7 @@ class Finding:
             severity=data.get("severity", ""),
             change=data.get("change", ""),
             span=(span[0], span[1]) if span else None,
+            likely=bool(data.get("likely", False)),
         )
 
 

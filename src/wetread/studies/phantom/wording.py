@@ -95,9 +95,9 @@ NOUNS: dict[str, dict[Style, tuple[Noun, ...]]] = {
         "numbered": (_n("interstitial change", article=""), _n("reticular opacities", article="", plural=True)),
     },
     "calcified granuloma": {
-        "plain": (_n("calcified granuloma"), _n("calcified lung nodule")),
+        "plain": (_n("calcified granuloma"), _n("granuloma")),
         "terse": (_n("calcified granuloma"), _n("granuloma")),
-        "numbered": (_n("calcified granuloma"), _n("calcified lung nodule")),
+        "numbered": (_n("calcified granuloma"), _n("calcified lung lesion")),
     },
     "hilar enlargement": {
         "plain": (_n("hilar enlargement", article=""), _n("hilar prominence", article="")),
@@ -242,9 +242,9 @@ SPECIAL: dict[str, dict[Style, tuple[str, ...]]] = {
         "numbered": ("The tracheal tube ends above the carina.",),
     },
     "enteric tube": {
-        "plain": ("The enteric tube tip is in the stomach.",),
-        "terse": ("Enteric tube tip in stomach.",),
-        "numbered": ("The feeding tube ends in the stomach.",),
+        "plain": ("The enteric tube crosses the diaphragm.",),
+        "terse": ("Enteric tube crosses diaphragm.",),
+        "numbered": ("The feeding tube follows the midline.",),
     },
 }
 """Whole sentences for a finding without a word of change."""
