@@ -16,7 +16,7 @@ def mean_scores(values, name="bleu_2"):
     return {f"s{i:04d}": Score(name, value) for i, value in enumerate(values)}
 
 
-def f1_scores(rows, name="findings_f1_micro"):
+def f1_scores(rows, name="findings_f1"):
     return {
         f"s{i:04d}": Score(name, 1.0, counts={"tp": float(tp), "fp": float(fp), "fn": float(fn)})
         for i, (tp, fp, fn) in enumerate(rows)
@@ -45,7 +45,7 @@ def test_mean_value_and_interval():
 
 def test_micro_f1_is_folded_from_counts_and_not_the_mean_of_reports():
     scores = f1_scores([(9, 0, 0), (0, 1, 1)])
-    assert compare.estimate("findings_f1_micro", scores).value == pytest.approx(18 / 20)
+    assert compare.estimate("findings_f1", scores).value == pytest.approx(18 / 20)
 
 
 def test_macro_classes_are_those_of_the_references():
@@ -75,7 +75,7 @@ def test_f1_coverage_is_about_what_it_says():
     truth, inside = 2 * 0.6 / (2 * 0.6 + 0.2 + 0.3), 0
     for trial in range(200):
         rows = np.stack([generator.poisson(rate, 80) for rate in (0.6, 0.2, 0.3)], axis=1)
-        result = compare.estimate("findings_f1_micro", f1_scores(rows), seed=trial, resamples=500)
+        result = compare.estimate("findings_f1", f1_scores(rows), seed=trial, resamples=500)
         inside += result.low <= truth <= result.high
     assert 0.88 <= inside / 200 <= 0.99
 
@@ -108,9 +108,7 @@ def test_patients_widen_the_interval_when_their_studies_are_alike():
 def test_one_study_a_patient_is_the_plain_bootstrap():
     scores = f1_scores(np.random.default_rng(1).integers(0, 3, (30, 3)))
     patients = {study: study for study in scores}
-    assert compare.estimate("findings_f1_micro", scores, clusters=patients) == compare.estimate(
-        "findings_f1_micro", scores
-    )
+    assert compare.estimate("findings_f1", scores, clusters=patients) == compare.estimate("findings_f1", scores)
 
 
 def test_a_study_without_patient_is_refused():
@@ -130,10 +128,10 @@ def test_unscored_is_left_out_and_never_zero():
 
 
 def test_undefined_corpus_value_is_none():
-    result = compare.estimate("findings_f1_micro", f1_scores([(0, 0, 0)] * 5))
+    result = compare.estimate("findings_f1", f1_scores([(0, 0, 0)] * 5))
     assert result == compare.Estimate(None, None, None, 5)
     assert compare.estimate("findings_f1_macro", macro_scores([(set(), set())] * 3)).value is None
-    pair = compare.paired("findings_f1_micro", f1_scores([(0, 0, 0)] * 5), f1_scores([(0, 0, 0)] * 5))
+    pair = compare.paired("findings_f1", f1_scores([(0, 0, 0)] * 5), f1_scores([(0, 0, 0)] * 5))
     assert pair.value is None and pair.p is None
 
 
@@ -151,7 +149,7 @@ def test_paired_is_sharper_than_two_intervals():
 def test_paired_turns_round_with_its_sides():
     generator = np.random.default_rng(9)
     a, b = (f1_scores(generator.integers(0, 3, (60, 3))) for _ in range(2))
-    forth, back = compare.paired("findings_f1_micro", a, b), compare.paired("findings_f1_micro", b, a)
+    forth, back = compare.paired("findings_f1", a, b), compare.paired("findings_f1", b, a)
     assert forth.value == pytest.approx(-back.value) and forth.low == pytest.approx(-back.high)
     assert forth.p == back.p
 
@@ -174,7 +172,7 @@ def test_p_of_no_difference_is_spread_out():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=12))
 def test_interval_holds_finite_values_in_bounds(rows):
-    result = compare.estimate("findings_f1_micro", f1_scores(rows), resamples=50)
+    result = compare.estimate("findings_f1", f1_scores(rows), resamples=50)
     if result.value is not None:
         assert 0.0 <= result.low <= result.high <= 1.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wetread.errors import KnowledgeError, MissingError
-from wetread.knowledge import CHEXPERT14, fill, grow, load, serialise
+from wetread.knowledge import CHEXPERT14, NIH14, extract, fill, grow, label_set, load, serialise
 from wetread.knowledge.ontology import DEFAULT
 from wetread.records import Finding
 
@@ -73,8 +73,8 @@ def test_missing_file_is_missing(tmp_path):
 
 
 def test_an_edited_file_is_read_again(tmp_path):
-    path = edited(tmp_path, 'version: "1"', 'version: "2"')
-    assert load(path).version == "2"
+    path = edited(tmp_path, 'version: "2"', 'version: "3"')
+    assert load(path).version == "3"
 
 
 def test_unknown_finding_is_answered_with_the_nearest_name():
@@ -106,3 +106,93 @@ def test_budget_drops_the_least_urgent_first():
     full, short = serialise(), serialise(budget=40)
     assert len(short.split()) < len(full.split())
     assert "pneumothorax" in short and "scoliosis" not in short
+
+
+def site(tmp_path, text):
+    path = tmp_path / "extra.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+EXTRA = """version: "ward 3"
+findings:
+  - name: esophageal stent
+    region: devices
+    urgency: minor
+    parent: support devices
+    chexpert: Support Devices
+    terms: [oesophageal stent, esophageal ~ stent]
+  - name: pneumothorax
+    terms: [air rim]
+    urgency: actionable
+vocabulary:
+  negation: {before: [nil]}
+  spelling: {pnx: pneumothorax}
+"""
+
+
+def test_a_site_extends_the_packaged_file(tmp_path):
+    known = load(site(tmp_path, EXTRA))
+    assert known.version == "2+ward 3"
+    assert len(known.findings) == len(load().findings) + 1
+    assert known["pneumothorax"].terms == (*load()["pneumothorax"].terms, "air rim")
+    assert known["pneumothorax"].urgency == "actionable"
+    assert load()["pneumothorax"].urgency == "urgent"
+    found = extract("Esophageal metal stent. Nil air rim on the left. Right pnx.", known)
+    assert [(f.name, f.presence, f.side) for f in found] == [
+        ("esophageal stent", "present", ""),
+        ("pneumothorax", "absent", "left"),
+        ("pneumothorax", "present", "right"),
+    ]
+    assert label_set("chexpert14", found, known)["Support Devices"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("findings:\n  - name: halo\n    urgency: minor\n    terms: [halo]\n", 2, ["new finding", "'region'"]),
+        ("findings:\n  - name: halo\n    region: lungs\n    urgency: minor\n", 2, ["no terms"]),
+        ("findings:\n  - {name: mass, parent: mass}\n", 2, ["its own ancestor"]),
+        ("findings:\n  - {name: mass, terms: tumour}\n", 2, ["'tumour'", "a list"]),
+        ("findings:\n  - {name: mass, terms: [yes]}\n", 2, ["True", "quotes"]),
+        ("findings:\n  - {name: mass, locations: [attic]}\n", 2, ["'attic'", "upper zone"]),
+        ("findings:\n  - {name: mass, nih: Masses}\n", 2, ["Did you mean 'Mass'?"]),
+        ("vocabulary:\n  negations: {before: [nil]}\n", 2, ["unknown key 'negations'", "Did you mean 'negation'?"]),
+        ("vocabulary:\n  sides:\n    lft: [lft]\n", 2, ["lft"]),
+        ("- findings\n", 1, ["a mapping"]),
+        ("", 1, ["nothing"]),
+        ("modality: knee\n", 1, ["'language' is missing"]),
+    ],
+)
+def test_an_extension_is_checked(tmp_path, text, line, says):
+    with pytest.raises(KnowledgeError) as error:
+        load(site(tmp_path, text))
+    assert str(error.value).startswith(f"extra.yaml, line {line}: ")
+    assert "\n" not in str(error.value)
+    for words in says:
+        assert words in str(error.value)
+
+
+def test_a_binary_file_is_no_knowledge(tmp_path):
+    path = tmp_path / "extra.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(KnowledgeError, match=r"extra\.yaml"):
+        load(path)
+
+
+def test_the_packaged_file_passes_its_own_check(tmp_path):
+    """It is trusted at run time, so here is where it is checked."""
+    path = tmp_path / "chest_xray.yaml"
+    path.write_bytes(DEFAULT.read_bytes())
+    assert load(path).findings == load().findings
+
+
+def test_covers_the_label_sets_and_the_anatomy():
+    known = load()
+    assert sum(not spec.normal for spec in known.findings.values()) >= 80
+    assert {spec.nih for spec in known.findings.values()} >= set(NIH14)
+    assert {spec.region for spec in known.findings.values()} == set(known.regions)
+    assert known.within["right upper lobe"] == "upper zone"
+    stated = [("Endotracheal tube in good position.", "well placed"), ("Malpositioned enteric tube.", "malpositioned")]
+    for text, place in stated:
+        assert extract(text)[0].location == place

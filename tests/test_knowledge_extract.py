@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wetread.errors import UsageError
 from wetread.knowledge import CHEXPERT14, extract, label_set, load
 from wetread.records import Finding, Report
 
@@ -35,7 +36,10 @@ def denied(text):
         ("Heart is mildly enlarged.", {"mild cardiomegaly"}),
         ("Heart size is borderline.", {"cardiomegaly"}),
         ("MILD CARDIOMEGALY.", {"mild cardiomegaly"}),
-        ("Blunting of the left costophrenic angle suggests a small effusion.", {"mild left pleural effusion"}),
+        (
+            "Blunting of the left costophrenic angle is in keeping with a small effusion.",
+            {"mild left pleural effusion"},
+        ),
         ("An endotracheal tube is in place", {"endotracheal tube"}),
         ("Endotracheal tube tip is above the carina.", {"endotracheal tube"}),
         ("Patchy opacity in the right lower zone", {"right lower zone lung opacity"}),
@@ -264,7 +268,9 @@ def test_phantom_reports_are_read_back_exactly():
 
 
 def test_labels14_rules():
-    labels = label_set("chexpert14", [Finding("pleural effusion"), Finding("pneumothorax", "absent"), Finding("nodule", "uncertain")])
+    labels = label_set(
+        "chexpert14", [Finding("pleural effusion"), Finding("pneumothorax", "absent"), Finding("nodule", "uncertain")]
+    )
     assert tuple(labels) == CHEXPERT14
     assert (labels["Pleural Effusion"], labels["Pneumothorax"], labels["Lung Lesion"]) == (1, 0, -1)
     assert labels["No Finding"] is None and labels["Edema"] is None
@@ -281,3 +287,36 @@ def test_labels14_of_the_chexpert_samples():
     for row in rows:
         expected = {name: None if row[name] == "" else int(float(row[name])) for name in CHEXPERT14}
         assert label_set("chexpert14", extract(row["Reports"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "presence", "likely"),
+    [
+        ("Probable left effusion.", "uncertain", True),
+        ("Effusion is likely.", "uncertain", True),
+        ("Possible left effusion.", "uncertain", False),
+        ("May represent effusion.", "uncertain", False),
+        ("Hyperinflation suggesting effusion.", "uncertain", False),
+        ("Findings most suggestive of effusion.", "uncertain", True),
+        ("Left effusion.", "present", False),
+        ("No effusion.", "absent", False),
+        ("Possible effusion. Probable effusion.", "uncertain", True),
+    ],
+)
+def test_probable_is_more_than_possible(text, presence, likely):
+    (found,) = [finding for finding in extract(text) if finding.name == "pleural effusion"]
+    assert (found.presence, found.likely) == (presence, likely)
+    assert Finding.from_json(found.to_json()).likely == likely
+
+
+def test_two_weighed_causes_count_where_coders_count_them():
+    found = extract("Streaky right basilar opacity, atelectasis versus infiltrate.")
+    assert label_set("chexpert14", found)["Atelectasis"] == -1
+    nih = label_set("nih14", found)
+    assert (nih["Atelectasis"], nih["Infiltration"], nih["Mass"]) == (1, 1, None)
+    assert label_set("nih14", extract("May represent atelectasis or infiltrate."))["Atelectasis"] == -1
+
+
+def test_unknown_label_set_names_those_that_exist():
+    with pytest.raises(UsageError, match=r"Did you mean 'nih14'.*chexpert14, nih14"):
+        label_set("nih", ())

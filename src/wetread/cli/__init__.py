@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import typer
 
 import wetread
-from wetread.cli import demo, draft, evaluate, phantom, train
+from wetread.cli import demo, draft, evaluate, explain, label, phantom, train
 from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError
 
-_INTERRUPTED = "interrupted; what was finished is kept. The same command with the same --out continues."
+_INTERRUPTED = "interrupted; what a run folder holds is kept. The same command with the same --out continues there."
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Click's base of usage errors, by way of typer, which may carry a click of its own."""
 
@@ -31,6 +31,8 @@ app = typer.Typer(
 app.command("demo")(demo.run)
 app.command("draft")(draft.run)
 app.command("evaluate")(evaluate.run)
+app.command("explain")(explain.run)
+app.command("label")(label.run)
 app.command("phantom")(phantom.run)
 app.add_typer(train.app, name="train")
 

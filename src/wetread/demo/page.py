@@ -69,7 +69,7 @@ def _summary(result: Result) -> tuple[str, ...]:
     gain = next(iter(result.gain.values()))
     said = []
     for metric, words, better in (
-        ("findings_f1_micro", "finding F1 (micro)", 1),
+        ("findings_f1", "finding F1 (micro)", 1),
         ("errors_total", "errors per report", -1),
     ):
         found = gain[metric]
@@ -79,7 +79,7 @@ def _summary(result: Result) -> tuple[str, ...]:
         way = "better" if found.value * better > 0 else "worse"
         verdict = f"{way}; the paired 95% interval excludes 0" if clear else "the paired 95% interval includes 0"
         said.append(f"RL changed {words} by {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}): {verdict}.")
-    unseen = {row.system: row for row in result.unseen if row.metric == "findings_f1_micro"}
+    unseen = {row.system: row for row in result.unseen if row.metric == "findings_f1"}
     if SFT in unseen and RL in unseen and unseen[SFT].value is not None and unseen[RL].value is not None:
         said.append(
             f"On the site held out of training ({unseen[SFT].n} studies): finding F1 (micro) {unseen[SFT].value:.3f} after SFT, "

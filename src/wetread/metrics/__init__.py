@@ -1,7 +1,7 @@
 """Metrics: what a draft is worth against its reference. One small file a family, each metric with its spec.
 
 >>> sorted(METRICS)[:3]
-['bleu_2', 'entity_f1', 'errors_significant']
+['bleu_2', 'dcrs', 'entity_f1']
 >>> get("bleu_2").spec.better
 'higher'
 
@@ -27,16 +27,21 @@ METRICS = Registry(
         "bleu_2": "wetread.metrics.lexical:BLEU_2",
         "rouge_l": "wetread.metrics.lexical:ROUGE_L",
         "lexical_similarity": "wetread.metrics.lexical:LEXICAL_SIMILARITY",
-        "findings_f1_micro": "wetread.metrics.findings:FINDINGS_F1_MICRO",
+        "findings_f1": "wetread.metrics.findings:FINDINGS_F1",
+        "findings_f1_sided": "wetread.metrics.findings:FINDINGS_F1_SIDED",
         "findings_f1_macro": "wetread.metrics.findings:FINDINGS_F1_MACRO",
         "findings_precision": "wetread.metrics.findings:FINDINGS_PRECISION",
         "findings_recall": "wetread.metrics.findings:FINDINGS_RECALL",
         "entity_f1": "wetread.metrics.findings:ENTITY_F1",
         "labels14_f1_micro": "wetread.metrics.labels:LABELS14_F1_MICRO",
         "labels14_f1_macro": "wetread.metrics.labels:LABELS14_F1_MACRO",
+        "labels14_f1_weighted": "wetread.metrics.labels:LABELS14_F1_WEIGHTED",
         "label_agreement": "wetread.metrics.labels:LABEL_AGREEMENT",
         "errors_total": "wetread.metrics.discrepancies:ERRORS_TOTAL",
         "errors_significant": "wetread.metrics.discrepancies:ERRORS_SIGNIFICANT",
+        "report_similarity": "wetread.metrics.similarity:REPORT_SIMILARITY",
+        "fkgl": "wetread.metrics.readability:FKGL",
+        "dcrs": "wetread.metrics.readability:DCRS",
     },
 )
 """Every metric by name; its module is imported when it is asked for."""

@@ -205,8 +205,17 @@ def fold_macro_f1(sums: Floats) -> Floats:
     return ratio(np.where(defined, per_class, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
+def fold_weighted_f1(sums: Floats) -> Floats:
+    """Mean of the F1 of each class, weighted by how often the references have it; columns as ``class_keys`` orders them."""
+    per_class = sums.reshape(*sums.shape[:-1], sums.shape[-1] // 3, 3)
+    support = per_class[..., 0] + per_class[..., 2]
+    values = np.nan_to_num(fold_f1(per_class))
+    return ratio((values * support).sum(axis=-1), support.sum(axis=-1))
+
+
 MEAN = Aggregation(mean_keys, fold_mean)
 MICRO_F1 = Aggregation(prf_keys, fold_f1)
 MACRO_F1 = Aggregation(class_keys, fold_macro_f1)
+WEIGHTED_F1 = Aggregation(class_keys, fold_weighted_f1)
 PRECISION = Aggregation(prf_keys, fold_precision)
 RECALL = Aggregation(prf_keys, fold_recall)

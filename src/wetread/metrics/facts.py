@@ -35,7 +35,9 @@ def is_abnormal(report: Report) -> bool:
 @lru_cache(maxsize=CACHE_SIZE)
 def labels_of(report: Report) -> tuple[tuple[str, int], ...]:
     """Return the CheXpert-14 labels that the report mentions: 1 positive, 0 negative, -1 uncertain; blanks left out."""
-    return tuple((label, value) for label, value in label_set("chexpert14", findings_of(report)).items() if value is not None)
+    return tuple(
+        (label, value) for label, value in label_set("chexpert14", findings_of(report)).items() if value is not None
+    )
 
 
 @lru_cache(maxsize=CACHE_SIZE)

@@ -13,10 +13,11 @@ on either side has no F1 (None).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
-from wetread.metrics.entry import MACRO_F1, MICRO_F1, PRECISION, RECALL, MetricEntry, score_pairs
+from wetread.metrics.entry import MACRO_F1, MICRO_F1, PRECISION, RECALL, Judge, MetricEntry, score_pairs
 from wetread.metrics.facts import findings_of, present_of
 from wetread.records import Finding, MetricSpec, Report, Score
 
@@ -68,18 +69,27 @@ def claims(findings: Sequence[Finding]) -> frozenset[Claim]:
     return frozenset(pieces)
 
 
-def findings_f1_micro(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+def findings_f1(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """F1 of the present finding names of each report; corpus: F1 of the summed counts over reports and findings."""
-    return score_pairs("findings_f1_micro", _judge_micro, drafts, references)
+    return score_pairs("findings_f1", _judge_micro, drafts, references)
 
 
 def findings_f1_macro(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """F1 of the present finding names of each report; corpus: mean over findings of the F1 of each finding.
 
-    The value of one report is the same as in ``findings_f1_micro``. The corpus mean runs over the findings that the
+    The value of one report is the same as in ``findings_f1``. The corpus mean runs over the findings that the
     references of the whole corpus show at least once, fixed there and not anew in each bootstrap resample.
     """
     return score_pairs("findings_f1_macro", _judge_macro, drafts, references)
+
+
+def findings_f1_sided(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+    """F1 of the present findings with their sides: the right finding on the wrong side is invented and missed.
+
+    "Bilateral" is left and right; a finding whose side is not stated matches only one whose side is not stated.
+    Corpus: F1 of the summed counts.
+    """
+    return score_pairs("findings_f1_sided", _judge_sided, drafts, references)
 
 
 def findings_precision(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
@@ -101,7 +111,7 @@ def entity_f1(drafts: Sequence[Report], references: Sequence[Report]) -> list[Sc
     return score_pairs("entity_f1", _judge_entity, drafts, references)
 
 
-def set_counts(draft: frozenset[str], reference: frozenset[str]) -> dict[str, float]:
+def set_counts(draft: frozenset[Any], reference: frozenset[Any]) -> dict[str, float]:
     """Return tp, fp and fn of one report as floats."""
     return {
         "tp": float(len(draft & reference)),
@@ -116,14 +126,54 @@ def class_counts(draft: frozenset[str], reference: frozenset[str]) -> dict[str, 
     return {f"{kind}:{name}": 1.0 for kind, names in groups for name in sorted(names)}
 
 
-def _judge_micro(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    counts = set_counts(present_of(draft), present_of(reference))
-    return f1(**counts), counts
+def judge_sets(read: Callable[[Report], frozenset[Any]]) -> Judge:
+    """Return the judge of the F1 of two sets that ``read`` finds in the reports; its counts are tp, fp and fn."""
+
+    def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
+        counts = set_counts(read(draft), read(reference))
+        return f1(**counts), counts
+
+    return judge
 
 
-def _judge_macro(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    ours, theirs = present_of(draft), present_of(reference)
-    return f1(**set_counts(ours, theirs)), class_counts(ours, theirs)
+def judge_classes(read: Callable[[Report], frozenset[str]]) -> Judge:
+    """Return the same judge with its counts by class, for averages over classes."""
+
+    def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
+        ours, theirs = read(draft), read(reference)
+        return f1(**set_counts(ours, theirs)), class_counts(ours, theirs)
+
+    return judge
+
+
+def sided(findings: Sequence[Finding]) -> frozenset[tuple[str, str]]:
+    """Return the present findings with their sides; "bilateral" gives both.
+
+    >>> sorted(sided([Finding("pleural effusion", side="bilateral"), Finding("cardiomegaly")]))
+    [('cardiomegaly', ''), ('pleural effusion', 'left'), ('pleural effusion', 'right')]
+    """
+    return frozenset(
+        (finding.name, side)
+        for finding in findings
+        if finding.presence == "present"
+        for side in (("left", "right") if finding.side == "bilateral" else (finding.side,))
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _sided_of(report: Report) -> frozenset[tuple[str, str]]:
+    return sided(findings_of(report))
+
+
+@lru_cache(maxsize=16_384)
+def _claims_of(report: Report) -> frozenset[Claim]:
+    return claims(findings_of(report))
+
+
+_judge_micro = judge_sets(present_of)
+_judge_macro = judge_classes(present_of)
+_judge_sided = judge_sets(_sided_of)
+_judge_entity = judge_sets(_claims_of)
 
 
 def _judge_precision(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
@@ -138,30 +188,22 @@ def _judge_recall(draft: Report, reference: Report) -> tuple[float, dict[str, fl
     return counts["tp"] / expected if expected else 1.0, counts
 
 
-@lru_cache(maxsize=16_384)
-def _claims_of(report: Report) -> frozenset[Claim]:
-    return claims(findings_of(report))
-
-
-def _judge_entity(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    ours, theirs = _claims_of(draft), _claims_of(reference)
-    counts = {"tp": float(len(ours & theirs)), "fp": float(len(ours - theirs)), "fn": float(len(theirs - ours))}
-    return f1(**counts), counts
-
-
 def _spec(name: str, source: str) -> MetricSpec:
     return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", source=f"wetread: {source}")
 
 
-FINDINGS_F1_MICRO = MetricEntry(
-    _spec("findings_f1_micro", "F1 of present findings, knowledge-file names, micro; hedged are not present"),
-    findings_f1_micro,
+FINDINGS_F1 = MetricEntry(
+    _spec("findings_f1", "F1 of present findings, knowledge-file names, micro; hedged are not present"),
+    findings_f1,
     MICRO_F1,
 )
 FINDINGS_F1_MACRO = MetricEntry(
     _spec("findings_f1_macro", "F1 of present findings, macro over the findings in the corpus's references"),
     findings_f1_macro,
     MACRO_F1,
+)
+FINDINGS_F1_SIDED = MetricEntry(
+    _spec("findings_f1_sided", "F1 of present findings with their sides, micro"), findings_f1_sided, MICRO_F1
 )
 FINDINGS_PRECISION = MetricEntry(
     _spec("findings_precision", "precision of present findings, micro"), findings_precision, PRECISION

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wetread.metrics.entry import MACRO_F1, MEAN, MICRO_F1, MetricEntry, score_pairs
+from wetread.metrics.entry import MACRO_F1, MEAN, MICRO_F1, WEIGHTED_F1, MetricEntry, score_pairs
 from wetread.metrics.facts import labels_of
-from wetread.metrics.findings import CHEST_XRAY, class_counts, f1, set_counts
+from wetread.metrics.findings import CHEST_XRAY, judge_classes, judge_sets, set_counts
 from wetread.records import MetricSpec, Report, Score
 
 HALF = 0.5
@@ -47,7 +47,12 @@ def labels14_f1_macro(drafts: Sequence[Report], references: Sequence[Report]) ->
 
     f1chexbert also averages labels that never occur, as 0; on small sets the two differ.
     """
-    return score_pairs("labels14_f1_macro", _judge_macro, drafts, references)
+    return score_pairs("labels14_f1_macro", _judge_classes, drafts, references)
+
+
+def labels14_f1_weighted(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+    """F1 of the positive labels of each report; corpus: mean of the labels' F1, weighted by their share of references."""
+    return score_pairs("labels14_f1_weighted", _judge_classes, drafts, references)
 
 
 def label_agreement(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
@@ -67,14 +72,8 @@ def _positive_of(report: Report) -> frozenset[str]:
     return _positive(dict(labels_of(report)))
 
 
-def _judge_micro(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    counts = set_counts(_positive_of(draft), _positive_of(reference))
-    return f1(**counts), counts
-
-
-def _judge_macro(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    ours, theirs = _positive_of(draft), _positive_of(reference)
-    return f1(**set_counts(ours, theirs)), class_counts(ours, theirs)
+_judge_micro = judge_sets(_positive_of)
+_judge_classes = judge_classes(_positive_of)
 
 
 def _judge_agreement(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
@@ -95,6 +94,11 @@ LABELS14_F1_MACRO = MetricEntry(
     _spec("labels14_f1_macro", "F1 of the 14 CheXpert labels, uncertain as positive, macro over those referenced"),
     labels14_f1_macro,
     MACRO_F1,
+)
+LABELS14_F1_WEIGHTED = MetricEntry(
+    _spec("labels14_f1_weighted", "F1 of the 14 CheXpert labels, uncertain as positive, weighted by support"),
+    labels14_f1_weighted,
+    WEIGHTED_F1,
 )
 LABEL_AGREEMENT = MetricEntry(
     _spec("label_agreement", "graded Jaccard of the CheXpert-14 labels; stand-in for SembScore; corpus: mean"),

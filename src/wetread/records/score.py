@@ -27,6 +27,8 @@ class MetricSpec:
     """Weights or services it needs, by name."""
     source: str = ""
     """Where the formula comes from."""
+    reference_free: bool = False
+    """Whether it looks at the draft alone; such a figure says nothing of truth and is no reward by itself."""
 
     def signature(self, *, sections: str = "findings+impression", n: int | None = None) -> str:
         """Return ``name|version|weights|sections|normalisation|n``.

@@ -43,6 +43,10 @@ def single(metric: str) -> RewardRecipe:
     (Term(metric='errors_total', weight=1.0, transform='inverse'),)
     """
     spec = metrics.get(metric).spec
+    if spec.reference_free:
+        raise UsageError(
+            f"{metric!r} looks at the draft alone and cannot be a reward by itself; there are: {', '.join(names())}."
+        )
     if spec.better == "higher":
         term = Term(metric)
     else:
@@ -56,8 +60,8 @@ RECIPES = {recipe.name: recipe for recipe in (UNIRG_STEP1, UNIRG_STEP2)}
 
 
 def names() -> tuple[str, ...]:
-    """Return every recipe name, composed ones first."""
-    return (*RECIPES, *metrics.METRICS)
+    """Return every recipe name, composed ones first; metrics that look at the draft alone are none."""
+    return (*RECIPES, *(name for name in metrics.METRICS if not metrics.get(name).spec.reference_free))
 
 
 def get(name: str) -> RewardRecipe:

@@ -24,7 +24,7 @@ TEMPLATE = "template"
 MOST_FREQUENT = "most frequent report"
 
 METRICS = (
-    "findings_f1_micro", "findings_f1_macro", "findings_precision", "findings_recall", "errors_total",
+    "findings_f1", "findings_f1_macro", "findings_precision", "findings_recall", "errors_total",
     "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2", "rouge_l",
 )  # fmt: skip
 """What every system is scored by, in order."""

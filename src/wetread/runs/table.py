@@ -27,7 +27,7 @@ class Heading(NamedTuple):
 
 
 HEADINGS = (
-    Heading("findings_f1_micro", "finding F1 micro", "higher", 3),
+    Heading("findings_f1", "finding F1 micro", "higher", 3),
     Heading("findings_f1_macro", "finding F1 macro", "higher", 3),
     Heading("errors_total", "errors per report", "lower", 2),
     Heading("bleu_2", "BLEU-2", "higher", 3),

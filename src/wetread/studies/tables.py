@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,11 +127,11 @@ class _Csv(ReportTable):
         """Yield the rows that are not blank, each with the line on which it begins."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
         line = 1
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
+        with self.path.open("rb") as file:
+            rows = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
             try:
                 for row in rows:
-                    self.position = file.buffer.tell()
+                    self.position = file.tell()
                     if row:
                         yield line, row
                     line = rows.line_num + 1

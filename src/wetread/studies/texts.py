@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Iterable
 from io import BytesIO
@@ -13,6 +14,7 @@ BOM = "\ufeff"
 """The byte order mark that some programs put before UTF-8."""
 
 _HEAD = 4096
+_LONGEST_NAME = 120
 
 
 def read_text(path: Path) -> str:
@@ -61,15 +63,12 @@ def check(path: Path) -> int:
         It is empty, or its beginning is plainly no text in UTF-8.
     """
     name = path.name
-    if not path.exists():
-        try:
-            near = nearest(name, [entry.name for entry in path.absolute().parent.iterdir()])
-        except OSError:
-            near = " Its folder does not exist either."
-        raise MissingError(f"there is no file {str(path)!r}.{near}")
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no regular file"
-        raise UsageError(f"{name or path} is {what}; name one file.")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _missing(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{name or path} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}; name one file.")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -79,6 +78,16 @@ def check(path: Path) -> int:
         raise empty(name)
     _refuse_binary(name, head)
     return path.stat().st_size
+
+
+def _missing(path: Path, error: OSError) -> MissingError:
+    try:
+        near = nearest(path.name, [entry.name for entry in path.absolute().parent.iterdir()])
+    except OSError:
+        near = ""
+    shown = str(path) if len(str(path)) <= _LONGEST_NAME else str(path)[:_LONGEST_NAME] + "…"
+    why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+    return MissingError(f"there is no file {shown!r}{why}.{near} Name one, or - for standard input.")
 
 
 def _refuse_binary(name: str, data: bytes) -> None:
