@@ -256,6 +256,16 @@ def test_a_long_text_is_read():
     assert denied(text) == {"pleural effusion", "pneumothorax", "cardiomegaly"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [".", "\n", " ", "\n- ", "(", "x", "XX ", "no ", "no effusion, ", "heart ~ ", "İ", "findings: ", "or "])
+def test_a_megabyte_of_anything_is_read(unit):
+    """Quadratic work would take hours here; one stop repeated a million times once did."""
+    text = unit * (1_000_000 // len(unit)) + "x"
+    for finding in extract(text):
+        start, end = finding.span
+        assert 0 <= start < end <= len(text)
+
+
 def test_phantom_reports_are_read_back_exactly():
     phantom = pytest.importorskip("wetread.studies.phantom")
 

@@ -12,7 +12,7 @@ from wetread.studies.phantom import generate
 from wetread.studies.phantom.catalogue import SPEC
 from wetread.studies.phantom.sites import SITE
 
-STUDIES = list(generate(2500, seed=11))
+STUDIES = list(generate(10_000, seed=11))
 
 
 def claims(findings, presence="present"):

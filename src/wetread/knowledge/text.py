@@ -11,7 +11,7 @@ GAP = 5
 """Most words that the ``~`` of a phrase may stand for."""
 
 _BOUNDARY = re.compile(
-    r"""[.!?]+(?=\s|$)            # a stop before white space; 1.2 cm is not one
+    r"""(?<![.!?])[.!?]++(?=\s|$)  # a stop before white space; 1.2 cm is not one. One try a run: "......" stays linear
       | (?<=[a-z)])\.(?=[A-Z])    # a stop whose space was forgotten
       | \n[^\S\n]*\n\s*           # an empty line
       | \n\s*(?=\d{1,2}[.)]\s|[-*\u2022]\s)   # a new item of a list
