@@ -84,3 +84,14 @@ def test_swapping_the_texts_swaps_false_and_omitted():
             assert there["false_finding"] == back["omitted_finding"]
             assert there["wrong_severity"] == back["wrong_severity"]
     assert len(KINDS) == 6
+
+
+def test_a_denial_is_the_evidence_of_the_other_side():
+    reference, draft = "Left effusion. The heart is normal.", "No left effusion. Cardiomegaly."
+    omitted, false = sorted(differences(reference, draft), key=lambda error: error.kind, reverse=True)
+    assert (omitted.kind, omitted.draft.presence) == ("omitted_finding", "absent")
+    assert draft[slice(*omitted.draft.span)] == "effusion"
+    assert (false.kind, false.reference.presence) == ("false_finding", "absent")
+    assert reference[slice(*false.reference.span)] == "heart is normal"
+    (silent,) = differences(reference, "The heart is normal.")
+    assert silent.draft is None

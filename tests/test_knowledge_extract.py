@@ -257,7 +257,9 @@ def test_a_long_text_is_read():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", [".", "\n", " ", "\n- ", "(", "x", "XX ", "no ", "no effusion, ", "heart ~ ", "İ", "findings: ", "or "])
+@pytest.mark.parametrize(
+    "unit", [".", "\n", " ", "\n- ", "(", "x", "XX ", "no ", "no effusion, ", "heart ~ ", "İ", "findings: ", "or "]
+)
 def test_a_megabyte_of_anything_is_read(unit):
     """Quadratic work would take hours here; one stop repeated a million times once did."""
     text = unit * (1_000_000 // len(unit)) + "x"

@@ -14,6 +14,7 @@ import yaml
 import wetread
 from wetread import knowledge
 from wetread.demo.loop import RL, RL_STAGES, SFT, Result, events
+from wetread.knowledge.tree import phrase
 from wetread.prompts.direct import frontal
 from wetread.records import Image, Report, Study
 from wetread.review import Cell, Column, Curve, DraftView, Example, Line, Mark, PageData, Picture, TableRow, write_page
@@ -181,7 +182,7 @@ def _draft_view(system: str, report: Report, reference: Report) -> DraftView:
         errors[kind] = (*errors.get(kind, ()), told)
         if found.draft is not None and found.draft.span is not None:
             wrong.append(Mark(*found.draft.span, kind, told))
-        elif found.reference is not None and found.reference.span is not None:
+        if found.kind.startswith("omitted") and found.reference is not None and found.reference.span is not None:
             omitted.append(Mark(*found.reference.span, kind, told))
     return DraftView(system, report.text, tuple(wrong), tuple(omitted), errors, "" if report else "no draft")
 
@@ -189,13 +190,9 @@ def _draft_view(system: str, report: Report, reference: Report) -> DraftView:
 def _told(found: knowledge.Difference) -> str:
     """Return what differs, such as ``left pleural effusion, reference says right``."""
 
-    def words(finding: object) -> str:
-        parts = [getattr(finding, name) for name in ("change", "severity", "side", "location", "name")]
-        return " ".join(part for part in parts if part)
-
     if found.draft is not None and found.reference is not None:
-        return f"{words(found.draft)} (reference: {words(found.reference)})"
-    return words(found.draft or found.reference)
+        return f"{phrase(found.draft)} (reference: {phrase(found.reference)})"
+    return phrase(found.draft or found.reference)  # type: ignore[arg-type]
 
 
 def _png(image: Image) -> bytes:

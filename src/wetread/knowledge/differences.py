@@ -42,9 +42,9 @@ class Difference:
     significant: bool
     """Whether it matters clinically: the finding is urgent or actionable."""
     reference: Finding | None = None
-    """What the reference says; None when it says nothing."""
+    """What the reference says, be it a denial; None when it says nothing."""
     draft: Finding | None = None
-    """What the draft says; None when it says nothing."""
+    """What the draft says, be it a denial; None when it says nothing."""
 
 
 def differences(
@@ -69,10 +69,8 @@ def differences(
     wanted, given = _unite(_stated(truth), _stated(claim)), _unite(_stated(claim), _stated(truth))
     errors: list[Difference] = []
     pairs, missing, extra = _pair(wanted, given, known)
-    for name, items in (("omitted_finding", missing), ("false_finding", extra)):
-        for item in items:
-            omitted = name == "omitted_finding"
-            errors.append(_error(known, name, item if omitted else None, None if omitted else item))  # type: ignore[arg-type]
+    errors.extend(_error(known, "omitted_finding", item, _denial(item, claim)) for item in missing)
+    errors.extend(_error(known, "false_finding", _denial(item, truth), item) for item in extra)
     for one, other in pairs:
         errors.extend(_error(known, kind, one, other) for kind in _pair_errors(one, other, known))
     errors.extend(_resolved_errors(truth, claim, known))
@@ -166,6 +164,12 @@ def _pair_errors(reference: Finding, draft: Finding, knowledge: Knowledge) -> li
     elif reference.change and not draft.change:
         found.append("omitted_comparison")
     return found
+
+
+def _denial(finding: Finding, said: Sequence[Finding]) -> Finding | None:
+    """Return where the other text denies a finding, so that a reader sees both sides; None when it says nothing."""
+    absent = (f for f in said if f.presence == "absent" and f.name == finding.name)
+    return next((f for f in absent if f.change != "resolved" and _side_agreement(f, finding) >= 2), None)
 
 
 def _resolved_errors(truth: Sequence[Finding], claim: Sequence[Finding], knowledge: Knowledge) -> list[Difference]:

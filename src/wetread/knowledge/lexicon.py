@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from wetread.knowledge.ontology import Knowledge
-from wetread.knowledge.text import Speller, Trie
+from wetread.knowledge.ontology import Knowledge, Location
+from wetread.knowledge.text import Speller, Trie, expand
 
 
 class Item(NamedTuple):
@@ -22,6 +22,15 @@ class Item(NamedTuple):
     """What it says, by kind."""
 
 
+class Named(NamedTuple):
+    """What a phrase that names a finding says."""
+
+    name: str
+    """The finding."""
+    places: tuple[Location, ...] = ()
+    """Places that are part of the phrase: the apex of "apical capping"."""
+
+
 class Lexicon:
     """All phrases of a knowledge file in one trie."""
 
@@ -31,9 +40,11 @@ class Lexicon:
         self.speller = Speller(knowledge.spelling)
         walls = {self.speller.word(word) for group in breaks.values() for word in group if " " not in word}
         self.trie = Trie(self.speller, walls, preferred="finding")
+        self.places = self._places(knowledge)
         for spec in knowledge.findings.values():
             for term in spec.terms:
-                self.trie.add(term, ("finding", spec.name))
+                for phrase in map(" ".join, expand(term)):
+                    self.trie.add(phrase, ("finding", Named(spec.name, self._inside(phrase))))
         for normal in knowledge.normals:
             self._add_all("abnormal", normal.abnormalities, normal)
             self._add_all("subject", normal.subjects, normal)
@@ -58,6 +69,19 @@ class Lexicon:
             for name in ("articles", "verbs", "plural_verbs", "seen", "prepositions")
         )
         self.findings = knowledge.findings
+
+    def _places(self, knowledge: Knowledge) -> Trie:
+        trie = Trie(self.speller, ())
+        for place in knowledge.locations:
+            for term in place.terms:
+                trie.add(term, ("place", place))
+        return trie
+
+    def _inside(self, phrase: str) -> tuple[Location, ...]:
+        words = [token.word for token in self.speller.tokens(phrase)]
+        free = bytearray(len(words))
+        matches = (self.places.longest(words, at, free) for at in range(len(words)))
+        return tuple(match.value[1] for match in matches if match is not None)
 
     def _add_all(self, kind: str, phrases: tuple[str, ...], value: Any) -> None:
         for phrase in phrases:

@@ -131,7 +131,8 @@ class Walk:
             if kind in _SEPARATORS:
                 self._separate(index, kind)
             elif kind == "finding":
-                self._mention(item, item.value)
+                self._mention(item, item.value.name)
+                self.mentions[-1].places.extend(item.value.places)
             elif kind in _ATTRIBUTES:
                 before = self.words[item.first - 1] if item.first else ""
                 if before in self.lex.articles and item.first > 1:
