@@ -102,6 +102,15 @@ def test_commands_exist_with_the_options_that_are_shown() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(lang == "python" for lang, _ in blocks(page))], ids=name_of
+)
+def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for language, body in blocks(page):
+        if language == "python":
+            exec(compile(body, name_of(page), "exec"), {"__name__": "__main__"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_code_blocks_are_code(page: Path) -> None:
     readers = {"python": ast.parse, "json": json.loads, "yaml": yaml.safe_load}

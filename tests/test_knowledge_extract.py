@@ -332,3 +332,32 @@ def test_two_weighed_causes_count_where_coders_count_them():
 def test_unknown_label_set_names_those_that_exist():
     with pytest.raises(UsageError, match=r"Did you mean 'nih14'.*chexpert14, nih14"):
         label_set("nih", ())
+
+
+def test_a_change_of_something_unknown_is_not_said_of_everything():
+    for text, change in (
+        ("Mild effusion. Stable compared with the prior study from XXXX.", "unchanged"),
+        ("Mild effusion. No significant interval change.", "unchanged"),
+        ("Mild effusion. Stable thoracolumbar retrolisthesis.", ""),
+    ):
+        assert extract(text)[0].change == change
+
+
+def test_a_hedged_mention_fills_the_gaps_of_a_plain_one():
+    (found,) = [
+        f for f in extract("There is atelectasis. Left midlung atelectasis versus scar.") if f.name == "atelectasis"
+    ]
+    assert (found.presence, found.side, found.likely) == ("present", "left", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "place"),
+    [
+        ("Apical capping.", "pleural thickening", "apex"),
+        ("Bibasilar atelectasis.", "atelectasis", "lower zone"),
+        ("Right lower lobe collapse.", "lobar collapse", "lower zone"),
+    ],
+)
+def test_a_place_within_the_name_is_read(text, name, place):
+    (found,) = extract(text)
+    assert (found.name, found.location) == (name, place)

@@ -189,7 +189,6 @@ def _draft_view(system: str, report: Report, reference: Report) -> DraftView:
 
 def _told(found: knowledge.Difference) -> str:
     """Return what differs, such as ``left pleural effusion, reference says right``."""
-
     if found.draft is not None and found.reference is not None:
         return f"{phrase(found.draft)} (reference: {phrase(found.reference)})"
     return phrase(found.draft or found.reference)  # type: ignore[arg-type]

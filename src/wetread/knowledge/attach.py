@@ -116,6 +116,13 @@ class _Attach:
                 sign.unasserted = True
 
 
+def _unknown(walk: Walk, lex: Lexicon) -> bool:
+    """Whether the sentence speaks of something that is not known: "stable retrolisthesis" is not said of everything."""
+    known = lex.articles | lex.prepositions | lex.verbs | lex.comparing
+    covered = {at for item in walk.items for at in range(item.first, item.last + 1)}
+    return any(word.isalpha() and word not in known for at, word in enumerate(walk.words) if at not in covered)
+
+
 def read(text: str, knowledge: Knowledge) -> Reading:
     """Return what one sentence says; indices are of its words."""
     lex = lexicon(knowledge)
@@ -123,14 +130,18 @@ def read(text: str, knowledge: Knowledge) -> Reading:
     walk.run()
     _Attach(lex, walk).run()
     reading = Reading(walk.tokens, [mention for mention in walk.mentions if not mention.unasserted])
-    named = any(item.kind in ("finding", "subject", "abnormal", "place") for item in walk.items)
+    named = any(
+        item.kind in ("finding", "abnormal", "place")
+        or (item.kind == "subject" and walk.words[item.last] not in lex.everything)
+        for item in walk.items
+    )
     changes = [item for item in walk.items if item.kind == "change"]
     if changes and not named and not walk.recommended:
         lead = [item for item in walk.items if item.first <= 1]
         if any(item.kind == "anaphora" for item in lead):
             reading.referred = changes[-1].value
         elif changes[-1].value == "unchanged" and (
-            changes[0] in lead or any(item.kind == "everything" for item in walk.items)
+            any(item.kind == "everything" for item in walk.items) or (changes[0] in lead and not _unknown(walk, lex))
         ):
             reading.everything = "unchanged"
     return reading

@@ -214,7 +214,7 @@ def _merge_name(group: list[tuple[Finding, bool]]) -> list[Finding]:
         if not mates:
             kept.append((finding, implied))
             continue
-        same = [index for index in mates if kept[index][0].presence == finding.presence]
+        same = [index for index in mates if finding.presence in ("uncertain", kept[index][0].presence)]
         for index in same[:1] if finding.side or finding.location else same:
             into, was_implied = kept[index]
             kept[index] = (_fill(into, finding, earlier=was_implied or not implied), was_implied)
@@ -244,5 +244,5 @@ def _fill(finding: Finding, other: Finding, *, earlier: bool) -> Finding:
         severity=severity,
         change=change,
         span=min(spans, default=None),
-        likely=finding.likely or (other.likely and finding.presence == "uncertain"),
+        likely=finding.presence == "uncertain" and (finding.likely or other.likely),
     )

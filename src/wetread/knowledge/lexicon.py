@@ -64,9 +64,9 @@ class Lexicon:
                 self.trie.add(phrase, (f"uncertainty {value}", phrase in probable))
         for kind in ("commitment", "history", "recommendation", "nearby", "normal", "everything", "anaphora"):
             self._add_all(kind, words[kind][""], None)
-        self.articles, self.verbs, self.plural_verbs, self.seen, self.prepositions = (
+        self.articles, self.verbs, self.plural_verbs, self.seen, self.prepositions, self.comparing, self.everything = (
             frozenset(map(self.speller.word, words[name][""]))
-            for name in ("articles", "verbs", "plural_verbs", "seen", "prepositions")
+            for name in ("articles", "verbs", "plural_verbs", "seen", "prepositions", "comparing", "everything")
         )
         self.findings = knowledge.findings
 
