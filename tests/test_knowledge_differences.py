@@ -95,3 +95,35 @@ def test_a_denial_is_the_evidence_of_the_other_side():
     assert reference[slice(*false.reference.span)] == "heart is normal"
     (silent,) = differences(reference, "The heart is normal.")
     assert silent.draft is None
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("No pneumothorax or effusion. Bilateral effusions.", True),
+        ("The lungs are clear. Right nodule.", True),
+        ("Left nodule. The right lung is clear.", False),
+        ("Nodule. The lungs are otherwise clear.", False),
+        ("No large effusion. Small effusion.", False),
+        ("No new effusion. Stable effusion.", False),
+        ("No focal consolidation, effusion or pneumothorax. Right effusion.", True),
+        ("No left effusion. Right effusion.", False),
+        ("No left effusion. Bilateral effusions.", True),
+        ("The effusion has resolved. Small effusion.", False),
+        ("No acute cardiopulmonary disease. Small effusion.", False),
+    ],
+)
+def test_an_outright_contradiction_is_told(text, denied):
+    found = [f for f in extract(text) if f.presence == "present"]
+    assert any(f.denied for f in found) == denied
+    for finding in found:
+        assert Finding.from_json(finding.to_json()).denied == finding.denied
+
+
+def test_saying_both_earns_nothing():
+    plain, both = "Bilateral effusions.", "No pneumothorax or effusion. Bilateral effusions."
+    (error,) = differences(plain, both)
+    assert (error.kind, both[slice(*error.draft.span)]) == ("omitted_finding", "effusion")
+    assert [error.kind for error in differences("Clear lungs.", both)] == ["false_finding"]
+    assert differences(both, both) == ()
+    assert differences(both, plain) == ()

@@ -286,3 +286,18 @@ def test_similarity_minds_what_a_reader_minds():
     )
     assert of("Clear lungs.") == 0
     assert similarity([Report("Normal chest.")], [Report("Lungs clear.")])[0].value == 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if "bleu" not in name and "rouge" not in name and "lexical" not in name]
+)
+def test_to_claim_and_deny_is_never_better_than_to_claim(name):
+    references = [Report("Left effusion. Cardiomegaly.")] * 3
+    honest = Report("Left effusion. Cardiomegaly.")
+    both = Report("Left effusion. No effusion. Cardiomegaly. The heart is normal in size.")
+    neither = Report("No effusion. The heart is normal in size.")
+    entry = metrics.get(name)
+    claimed, said_both, denied = (score.value for score in entry([honest, both, neither], references))
+    if entry.spec.better == "lower":
+        claimed, said_both, denied = -claimed, -said_both, -denied
+    assert claimed > said_both >= denied or (name == "findings_precision" and claimed >= said_both)

@@ -318,3 +318,13 @@ def test_a_published_model_with_four_texts_is_seen_as_such():
     flags = guards.duplicate_share(drafts, drafts), guards.template_share(drafts, drafts)
     assert sum(score.value for score in flags[0]) == len(drafts) == 590
     assert sum(score.value for score in flags[1]) > 590 / 4
+
+
+def test_a_policy_that_says_both_is_found_out():
+    reference = Report("Left effusion.")
+    drafts = [Draft(str(n), Report("Left effusion. No effusion." if n % 2 else "Left effusion.")) for n in range(20)]
+    found = guards.guard(drafts, [reference] * 20)
+    assert found.contradiction_share == 0.5
+    assert any("claim and deny" in alarm for alarm in found.alarms)
+    assert guards.GuardReport.from_json(found.to_json()) == found
+    assert not any("claim and deny" in alarm for alarm in guards.guard(drafts, [d.report for d in drafts]).alarms)

@@ -1,6 +1,6 @@
 """What the domain knows, as data, and what follows from it: extraction, differences, labels, the perception tree."""
 
-from wetread.knowledge.differences import KINDS, Difference, Kind, differences
+from wetread.knowledge.differences import KINDS, Difference, Kind, contradicted, differences, without
 from wetread.knowledge.extract import extract
 from wetread.knowledge.labels import LABEL_SETS, label_set
 from wetread.knowledge.ontology import CHEXPERT14, NIH14, FindingSpec, Knowledge, Urgency, load
@@ -8,5 +8,5 @@ from wetread.knowledge.tree import Branch, fill, grow, serialise
 
 __all__ = [
     "CHEXPERT14", "KINDS", "LABEL_SETS", "NIH14", "Branch", "Difference", "FindingSpec", "Kind", "Knowledge", "Urgency",
-    "differences", "extract", "fill", "grow", "label_set", "load", "serialise",
+    "contradicted", "differences", "extract", "fill", "grow", "label_set", "load", "serialise", "without",
 ]  # fmt: skip

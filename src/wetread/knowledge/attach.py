@@ -28,6 +28,14 @@ class _Attach:
             if mention.near and not mention.sides and index:
                 mention.sides |= self.mentions[index - 1].sides
         self._links()
+        self._halves()
+
+    def _halves(self) -> None:
+        """Let "the right lung is clear" deny nothing of the left one."""
+        placed = {attribute.clause for attribute in self.walk.attributes if attribute.kind in ("side", "place")}
+        for mention in self.walk.mentions:
+            if mention.implied and mention.clause in placed:
+                mention.qualified = True
 
     def _attach(self, attribute: Attribute) -> None:
         target = self._target(attribute)

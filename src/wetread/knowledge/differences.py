@@ -12,7 +12,8 @@ Rules
   is no error.
 - ``false_comparison``: the draft states a change that the reference does not state, or states differently.
   ``omitted_comparison``: the reference states a change and the draft none. "Resolved" is a comparison too.
-- Swapping the texts turns false into omitted findings and the other way round.
+- What a draft claims and denies outright is omitted when the reference claims it plainly: a reader cannot act on both.
+- Otherwise swapping the texts turns false into omitted findings and the other way round.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def differences(
     """
     known = load() if knowledge is None else knowledge
     truth, claim = _findings(reference, known), _findings(draft, known)
+    claim = without(claim, contradicted(claim, truth))
     wanted, given = _unite(_stated(truth), _stated(claim)), _unite(_stated(claim), _stated(truth))
     errors: list[Difference] = []
     pairs, missing, extra = _pair(wanted, given, known)
@@ -76,6 +78,25 @@ def differences(
     errors.extend(_resolved_errors(truth, claim, known))
     errors.sort(key=lambda error: (KINDS.index(error.kind), error.finding))
     return tuple(errors)
+
+
+def contradicted(claim: Sequence[Finding], truth: Sequence[Finding]) -> frozenset[str]:
+    """Return the names of what a draft both claims and denies, and its reference claims without denying it.
+
+    Such a claim earns nothing: a reader cannot act on it, and a policy that is paid for it learns to say everything twice.
+    Where the reference lacks the finding, the claim is as false as any other; where it says both itself, so may the draft.
+    """
+    doubtful = {finding.name for finding in claim if finding.denied is not None}
+    if not doubtful:
+        return frozenset()
+    return frozenset(f.name for f in truth if f.name in doubtful and f.presence != "absent" and f.denied is None)
+
+
+def without(claim: Sequence[Finding], names: frozenset[str]) -> tuple[Finding, ...]:
+    """Return the findings with the named ones turned into their denials."""
+    if not names:
+        return tuple(claim)
+    return tuple(replace(f, presence="absent", span=f.denied, denied=None) if f.name in names else f for f in claim)
 
 
 def _findings(given: Report | str | Sequence[Finding], knowledge: Knowledge) -> tuple[Finding, ...]:

@@ -5,6 +5,7 @@ Rules worth knowing
 - One finding per name and side (and location, where both mentions state one). Mentions of a whole report are merged:
   present beats uncertain beats absent, an absence is kept beside a presence only when their sides differ, and gaps are
   filled from less specific mentions. Of two grades the higher counts. The order of sentences does not matter.
+- What is claimed in one place and denied outright in another stays claimed and says where it is denied.
 - "in keeping with", "consistent with", "suggests" assert; "possible", "likely", "may represent", "cannot exclude" hedge.
 - A descriptive sign ("opacity", "nodule", "blunting") that is explained for certain ("opacity in keeping with
   atelectasis") is not counted beside its explanation; the explanation inherits side and location.
@@ -16,22 +17,19 @@ Rules worth knowing
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from wetread.knowledge.attach import read
+from wetread.knowledge.merge import CHANGE_RANK, Said, merge
 from wetread.knowledge.ontology import FindingSpec, Knowledge, load
 from wetread.knowledge.scope import Mention
 from wetread.knowledge.text import header, sentences
-from wetread.records import CHANGES, SEVERITIES, Change, Finding, Presence, Report, Severity, Side
+from wetread.records import CHANGES, SEVERITIES, Change, Finding, Presence, Report, Side
 
 _LONGEST_CACHED = 2_000
-_PRESENCE_RANK = {"absent": 0, "uncertain": 1, "present": 2}
-_CHANGE_RANK = {
-    change: rank for rank, change in enumerate(("", "unchanged", "decreased", "increased", "new", "resolved"))
-}
-_Said = tuple[tuple[tuple[Finding, bool], ...], str, str]
-"""Findings of one sentence with whether each is only implied, a change of everything, a change of the one before."""
+_Sentence = tuple[tuple[Said, ...], str, str]
+"""What one sentence says: its findings, a change of everything, a change of the one before."""
 
 
 def extract(report: Report | str, knowledge: Knowledge | None = None) -> tuple[Finding, ...]:
@@ -63,7 +61,7 @@ def _extract_cached(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
 
 
 def _extract(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
-    mentions: list[tuple[Finding, bool]] = []
+    mentions: list[Said] = []
     everything = ""
     for start, end in _statements(text, knowledge):
         sentence = text[start:end]
@@ -75,11 +73,11 @@ def _extract(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
         everything = of_all or everything
         if of_last and mentions:
             mentions[-1] = _changed(mentions[-1], of_last)
-        for finding, implied in said:
-            span = finding.span or (0, 0)
+        for one in said:
+            span = one.finding.span or (0, 0)
             moved = (span[0] + start, span[1] + start)
-            mentions.append((_with(finding, span=moved), implied))
-    merged = _merge(mentions)
+            mentions.append(Said(_with(one.finding, span=moved), one.implied, one.plain))
+    merged = merge(mentions)
     if everything:
         merged = [_with(f, change="unchanged") if f.presence == "present" and not f.change else f for f in merged]
     return tuple(merged)
@@ -110,23 +108,25 @@ def _headers(knowledge: Knowledge) -> tuple[re.Pattern[str], frozenset[str]]:
 
 
 @lru_cache(maxsize=65_536)
-def _sentence_cached(sentence: str, knowledge: Knowledge) -> _Said:
+def _sentence_cached(sentence: str, knowledge: Knowledge) -> _Sentence:
     return _sentence(sentence, knowledge)
 
 
-def _sentence(sentence: str, knowledge: Knowledge) -> _Said:
+def _sentence(sentence: str, knowledge: Knowledge) -> _Sentence:
     reading = read(sentence, knowledge)
     within = knowledge.within
     found = []
     for mention in reading.mentions:
         span = (reading.tokens[mention.first].start, reading.tokens[mention.last].end)
-        found.append((_finding(mention, knowledge.findings[mention.name], span, within), mention.implied))
+        finding = _finding(mention, knowledge.findings[mention.name], span, within)
+        plain = mention.negated and not (mention.qualified or mention.severities or mention.changes)
+        found.append(Said(finding, mention.implied, plain))
     return tuple(found), reading.everything, reading.referred
 
 
 def _finding(mention: Mention, spec: FindingSpec, span: tuple[int, int], within: Mapping[str, str]) -> Finding:
     """Return a mention as a finding, with only the attributes that its spec allows."""
-    change = max(mention.changes, key=_CHANGE_RANK.__getitem__, default="")
+    change = max(mention.changes, key=CHANGE_RANK.__getitem__, default="")
     presence: Presence = "present"
     if mention.negated or change == "resolved":
         presence = "absent"
@@ -169,80 +169,15 @@ def _place(mention: Mention, spec: FindingSpec, within: Mapping[str, str]) -> st
 def _with(finding: Finding, *, span: tuple[int, int] | None = None, change: Change | None = None) -> Finding:
     return Finding(
         finding.name, finding.presence, finding.side, finding.location, finding.severity,
-        finding.change if change is None else change, finding.span if span is None else span, finding.likely,
+        finding.change if change is None else change, finding.span if span is None else span, finding.likely, finding.denied,
     )  # fmt: skip
 
 
-def _changed(mention: tuple[Finding, bool], change: str) -> tuple[Finding, bool]:
-    finding, implied = mention
+def _changed(mention: Said, change: str) -> Said:
+    finding = mention.finding
     if finding.presence == "absent" or change not in CHANGES:
         return mention
     if change == "resolved":
-        return Finding(finding.name, "absent", finding.side, finding.location, "", "resolved", finding.span), implied
-    return _with(finding, change=change), implied
-
-
-# -- merging ----------------------------------------------------------------------------------------------------------
-
-
-def _merge(mentions: Iterable[tuple[Finding, bool]]) -> list[Finding]:
-    """Return one finding per name and side; see the module's rules."""
-    by_name: dict[str, list[tuple[Finding, bool]]] = {}
-    for mention in mentions:
-        by_name.setdefault(mention[0].name, []).append(mention)
-    merged: list[Finding] = []
-    for group in by_name.values():
-        if len(group) == 1:
-            merged.append(group[0][0])
-        else:
-            merged.extend(_merge_name(group))
-    merged.sort(key=lambda finding: (finding.span or (0, 0), finding.name))
-    return merged
-
-
-def _merge_name(group: list[tuple[Finding, bool]]) -> list[Finding]:
-    """Merge the mentions of one name: the strongest presence first, named before implied, "bilateral" before one side."""
-    ordered = sorted(
-        group,
-        key=lambda m: (
-            -_PRESENCE_RANK[m[0].presence], m[1], m[0].side != "bilateral", -_specific(m[0]), m[0].span or (0, 0),
-        ),
-    )  # fmt: skip
-    kept: list[tuple[Finding, bool]] = []
-    for finding, implied in ordered:
-        mates = [index for index, (other, _) in enumerate(kept) if _compatible(other, finding)]
-        if not mates:
-            kept.append((finding, implied))
-            continue
-        same = [index for index in mates if finding.presence in ("uncertain", kept[index][0].presence)]
-        for index in same[:1] if finding.side or finding.location else same:
-            into, was_implied = kept[index]
-            kept[index] = (_fill(into, finding, earlier=was_implied or not implied), was_implied)
-    return [finding for finding, _ in kept]
-
-
-def _specific(finding: Finding) -> int:
-    return 2 * bool(finding.side) + bool(finding.location)
-
-
-def _compatible(one: Finding, other: Finding) -> bool:
-    """Whether two mentions of one name may mean the same thing."""
-    sides = {one.side, other.side}
-    return not (sides == {"left", "right"} or (one.location and other.location and one.location != other.location))
-
-
-def _fill(finding: Finding, other: Finding, *, earlier: bool) -> Finding:
-    """Fill the gaps of ``finding``; ``earlier``: whether the span may move to the other, if that comes first."""
-    severity: Severity = max(finding.severity, other.severity, key=("", "mild", "moderate", "severe").index)
-    change: Change = max(finding.change, other.change, key=_CHANGE_RANK.__getitem__)
-    spans = [span for span in (finding.span, other.span if earlier else None) if span]
-    return Finding(
-        name=finding.name,
-        presence=finding.presence,
-        side=finding.side or other.side,
-        location=finding.location or other.location,
-        severity=severity,
-        change=change,
-        span=min(spans, default=None),
-        likely=finding.presence == "uncertain" and (finding.likely or other.likely),
-    )
+        gone = Finding(finding.name, "absent", finding.side, finding.location, "", "resolved", finding.span)
+        return Said(gone, mention.implied)
+    return mention._replace(finding=_with(finding, change=change))

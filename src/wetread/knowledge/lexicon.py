@@ -31,8 +31,23 @@ class Named(NamedTuple):
     """Places that are part of the phrase: the apex of "apical capping"."""
 
 
+_WORD_SETS = (
+    "articles", "verbs", "plural_verbs", "seen", "prepositions", "comparing", "everything", "remaining", "qualifiers",
+)  # fmt: skip
+
+
 class Lexicon:
-    """All phrases of a knowledge file in one trie."""
+    """All phrases of a knowledge file in one trie, and its sets of single words, each under its name in the file."""
+
+    articles: frozenset[str]
+    verbs: frozenset[str]
+    plural_verbs: frozenset[str]
+    seen: frozenset[str]
+    prepositions: frozenset[str]
+    comparing: frozenset[str]
+    everything: frozenset[str]
+    remaining: frozenset[str]
+    qualifiers: frozenset[str]
 
     def __init__(self, knowledge: Knowledge) -> None:
         words = knowledge.words
@@ -56,18 +71,15 @@ class Lexicon:
         self._add_all("ignore", (*words["ignore"][""], *words["not_sides"][""]), None)
         for kind, phrases in breaks.items():
             self._add_all(kind, phrases, None)
-        for value, phrases in words["negation"].items():
-            self._add_all(f"negation {value}", phrases, None)
-        probable = frozenset(words["probable"][""])
-        for value, phrases in words["uncertainty"].items():
-            for phrase in phrases:
-                self.trie.add(phrase, (f"uncertainty {value}", phrase in probable))
+        for group, mark in (("negation", "qualified"), ("uncertainty", "probable")):
+            marked = frozenset(words[mark][""])
+            for value, phrases in words[group].items():
+                for phrase in phrases:
+                    self.trie.add(phrase, (f"{group} {value}", phrase in marked))
         for kind in ("commitment", "history", "recommendation", "nearby", "normal", "everything", "anaphora"):
             self._add_all(kind, words[kind][""], None)
-        self.articles, self.verbs, self.plural_verbs, self.seen, self.prepositions, self.comparing, self.everything = (
-            frozenset(map(self.speller.word, words[name][""]))
-            for name in ("articles", "verbs", "plural_verbs", "seen", "prepositions", "comparing", "everything")
-        )
+        for name in _WORD_SETS:
+            setattr(self, name, frozenset(map(self.speller.word, words[name][""])))
         self.findings = knowledge.findings
 
     def _places(self, knowledge: Knowledge) -> Trie:

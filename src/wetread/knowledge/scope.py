@@ -43,6 +43,8 @@ class Mention:
     """Whether it is only history, a recommendation, or a sign that has been explained."""
     implied: bool = False
     """Whether a statement of normality denies it without naming it."""
+    qualified: bool = False
+    """Whether only a large, new, acute or focal one is denied, or what is left apart from the rest."""
     near: bool = False
     """Whether it is called adjacent to the finding before, and so lies on its side."""
     source: int | None = None
@@ -110,7 +112,9 @@ class Walk:
         self.attributes: list[Attribute] = []
         self.clause = self.group = self.chunk = 0
         self.group_start = 0
-        self.negated = self.hedged = self.likely = self.history = self.recommended = self.near = False
+        self.chunk_first = 0
+        self.negated = self.qualified = self.hedged = self.likely = self.history = self.recommended = self.near = False
+        self.remaining = not lex.remaining.isdisjoint(self.words)
         self.source: int | None = None
         self.committed = False
         self.subjects: list[Item] = []
@@ -146,6 +150,7 @@ class Walk:
 
     def _separate(self, index: int, kind: str) -> None:
         self.chunk += 1
+        self.chunk_first = self.items[index].last + 1
         if kind == "hard":
             self._new_group()
             self.clause += 1
@@ -166,7 +171,7 @@ class Walk:
     def _new_group(self) -> None:
         self.group += 1
         self.group_start = len(self.mentions)
-        self.negated = self.hedged = self.likely = self.history = self.near = False
+        self.negated = self.qualified = self.hedged = self.likely = self.history = self.near = False
         self.normal_ahead = None
 
     def _opens(self, index: int) -> bool:
@@ -209,11 +214,14 @@ class Walk:
 
     # -- findings and cues --------------------------------------------------------------------------------------
 
-    def _mention(self, item: Item, name: str, implied: bool = False, negated: bool = False) -> None:
+    def _mention(self, item: Item, name: str, *, implied: bool = False, qualified: bool = False) -> None:
+        narrow = not self.lex.qualifiers.isdisjoint(
+            self.words[max(self.chunk_first, item.first - REACH) : item.last + 1]
+        )
         self.mentions.append(
             Mention(
                 name, item.first, item.last, self.clause, self.group, self.chunk,
-                negated=self.negated or negated, hedged=self.hedged, likely=self.likely,
+                negated=self.negated or implied, qualified=self.qualified or self.remaining or qualified or narrow, hedged=self.hedged, likely=self.likely,
                 unasserted=self.history or self.recommended, implied=implied,
                 near=self.near, source=self.source, committed=self.committed,
             )
@@ -262,7 +270,7 @@ class Walk:
         if inside is not None:
             inside.negated = True
             return
-        self.negated = True
+        self.negated, self.qualified = True, item.value
         self.hedged = False
 
     def _hedge(self, mention: Mention, item: Item) -> None:
@@ -282,7 +290,7 @@ class Walk:
 
     def _abnormal(self, item: Item) -> None:
         if self.negated and not self.recommended:
-            self._imply(item.value, item.first, item.last)
+            self._imply(item.value, item.first, item.last, qualified=True)
 
     def _subject(self, item: Item) -> None:
         if self.normal_ahead is not None:
@@ -304,6 +312,6 @@ class Walk:
             self._imply(subject.value, subject.first, item.last)
         self.subjects.clear()
 
-    def _imply(self, normal: NormalSpec, first: int, last: int) -> None:
+    def _imply(self, normal: NormalSpec, first: int, last: int, *, qualified: bool = False) -> None:
         for name in normal.absent:
-            self._mention(Item(first, last, "finding", name), name, implied=True, negated=True)
+            self._mention(Item(first, last, "finding", name), name, implied=True, qualified=qualified)

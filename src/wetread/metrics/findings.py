@@ -6,6 +6,9 @@ would be paid for each denial. Hedged ones ("possible") count only in ``entity_f
 Names are compared as they are: "opacity" for "consolidation" is one finding invented and one missed here, although the
 error metrics, which know which name is the more general one, may be milder.
 
+A finding that a draft both claims and denies earns nothing where its reference claims it plainly, and is as wrong as any
+other where the reference lacks it (``knowledge.contradicted``).
+
 Two reports without any finding agree fully: the value of that report is 1. Corpus values are folded from counts, in
 which such a pair is all zeros, so pairs of normal reports neither raise nor lower them. A corpus without any finding
 on either side has no F1 (None).
@@ -14,11 +17,10 @@ on either side has no F1 (None).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from wetread.metrics.entry import MACRO_F1, MICRO_F1, PRECISION, RECALL, Judge, MetricEntry, score_pairs
-from wetread.metrics.facts import findings_of, present_of
+from wetread.metrics.facts import pair_of, present
 from wetread.records import Finding, MetricSpec, Report, Score
 
 CHEST_XRAY = frozenset({"chest_xray"})
@@ -126,21 +128,21 @@ def class_counts(draft: frozenset[str], reference: frozenset[str]) -> dict[str, 
     return {f"{kind}:{name}": 1.0 for kind, names in groups for name in sorted(names)}
 
 
-def judge_sets(read: Callable[[Report], frozenset[Any]]) -> Judge:
-    """Return the judge of the F1 of two sets that ``read`` finds in the reports; its counts are tp, fp and fn."""
+def judge_sets(read: Callable[[Sequence[Finding]], frozenset[Any]]) -> Judge:
+    """Return the judge of the F1 of two sets that ``read`` makes of the reports' findings; its counts are tp, fp and fn."""
 
     def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-        counts = set_counts(read(draft), read(reference))
+        counts = set_counts(*pair_of(read, draft, reference))
         return f1(**counts), counts
 
     return judge
 
 
-def judge_classes(read: Callable[[Report], frozenset[str]]) -> Judge:
+def judge_classes(read: Callable[[Sequence[Finding]], frozenset[str]]) -> Judge:
     """Return the same judge with its counts by class, for averages over classes."""
 
     def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-        ours, theirs = read(draft), read(reference)
+        ours, theirs = pair_of(read, draft, reference)
         return f1(**set_counts(ours, theirs)), class_counts(ours, theirs)
 
     return judge
@@ -160,36 +162,26 @@ def sided(findings: Sequence[Finding]) -> frozenset[tuple[str, str]]:
     )
 
 
-@lru_cache(maxsize=16_384)
-def _sided_of(report: Report) -> frozenset[tuple[str, str]]:
-    return sided(findings_of(report))
-
-
-@lru_cache(maxsize=16_384)
-def _claims_of(report: Report) -> frozenset[Claim]:
-    return claims(findings_of(report))
-
-
-_judge_micro = judge_sets(present_of)
-_judge_macro = judge_classes(present_of)
-_judge_sided = judge_sets(_sided_of)
-_judge_entity = judge_sets(_claims_of)
+_judge_micro = judge_sets(present)
+_judge_macro = judge_classes(present)
+_judge_sided = judge_sets(sided)
+_judge_entity = judge_sets(claims)
 
 
 def _judge_precision(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    counts = set_counts(present_of(draft), present_of(reference))
+    counts = set_counts(*pair_of(present, draft, reference))
     claimed = counts["tp"] + counts["fp"]
     return counts["tp"] / claimed if claimed else 1.0, counts
 
 
 def _judge_recall(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    counts = set_counts(present_of(draft), present_of(reference))
+    counts = set_counts(*pair_of(present, draft, reference))
     expected = counts["tp"] + counts["fn"]
     return counts["tp"] / expected if expected else 1.0, counts
 
 
 def _spec(name: str, source: str) -> MetricSpec:
-    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", source=f"wetread: {source}")
+    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}")
 
 
 FINDINGS_F1 = MetricEntry(

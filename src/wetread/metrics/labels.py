@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wetread.metrics.entry import MACRO_F1, MEAN, MICRO_F1, WEIGHTED_F1, MetricEntry, score_pairs
-from wetread.metrics.facts import labels_of
+from wetread.metrics.facts import labels, pair_of, positive
 from wetread.metrics.findings import CHEST_XRAY, judge_classes, judge_sets, set_counts
 from wetread.records import MetricSpec, Report, Score
 
@@ -68,21 +68,17 @@ def _positive(labels: dict[str, int]) -> frozenset[str]:
     return frozenset(label for label, value in labels.items() if value != 0)
 
 
-def _positive_of(report: Report) -> frozenset[str]:
-    return _positive(dict(labels_of(report)))
-
-
-_judge_micro = judge_sets(_positive_of)
-_judge_classes = judge_classes(_positive_of)
+_judge_micro = judge_sets(positive)
+_judge_classes = judge_classes(positive)
 
 
 def _judge_agreement(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    counts = set_counts(_positive_of(draft), _positive_of(reference))
-    return agreement(dict(labels_of(draft)), dict(labels_of(reference))), counts
+    ours, theirs = map(dict, pair_of(labels, draft, reference))
+    return agreement(ours, theirs), set_counts(_positive(ours), _positive(theirs))
 
 
 def _spec(name: str, source: str) -> MetricSpec:
-    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", source=f"wetread: {source}")
+    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}")
 
 
 LABELS14_F1_MICRO = MetricEntry(

@@ -37,6 +37,8 @@ class Finding:
     """Start and end of the evidence in the text, in characters, end exclusive; None for a truth."""
     likely: bool = field(default=False, compare=False)
     """Whether an uncertain finding is called probable, or one of two that were named, and not merely possible."""
+    denied: tuple[int, int] | None = field(default=None, compare=False)
+    """Where the same report denies it outright; None: nowhere. A report that says both is of no use to its reader."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -49,12 +51,13 @@ class Finding:
             "change": self.change,
             "span": list(self.span) if self.span else None,
             **({"likely": True} if self.likely else {}),
+            **({"denied": list(self.denied)} if self.denied else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
         """Return the finding that ``to_json`` wrote."""
-        span = data.get("span")
+        span, denied = data.get("span"), data.get("denied")
         return cls(
             name=data["name"],
             presence=data.get("presence", "present"),
@@ -64,6 +67,7 @@ class Finding:
             change=data.get("change", ""),
             span=(span[0], span[1]) if span else None,
             likely=bool(data.get("likely", False)),
+            denied=(denied[0], denied[1]) if denied else None,
         )
 
 

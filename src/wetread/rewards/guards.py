@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from wetread.metrics.entry import MEAN, MICRO_F1, Aggregation, check_lengths, fold_mean
-from wetread.metrics.facts import is_abnormal, present_of
+from wetread.metrics.facts import findings_of, is_abnormal, pair_of, present
 from wetread.metrics.findings import f1, set_counts
 from wetread.metrics.lexical import word_count
 from wetread.records import Draft, Report, Score
@@ -24,6 +24,9 @@ from wetread.registry import Registry
 
 LENGTH_RATIO_ALARM = (0.7, 1.4)
 """Outside this range of draft words to reference words something has gone wrong, whatever the reward says."""
+
+CONTRADICTION_ALARM = 0.05
+"""More than this share of drafts that contradict themselves, above that of the references, is worth an alarm."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class GuardReport:
     """Draft words divided by reference words."""
     abnormal_f1: float | None
     """Micro F1 of present findings where the reference has at least one that is not a device."""
+    contradiction_share: float | None
+    """Share of drafts that claim and deny the same finding, 0 to 1."""
     calls: tuple[FindingCalls, ...]
     """Per finding that either side has, by name."""
     alarms: tuple[str, ...]
@@ -116,6 +121,7 @@ class GuardReport:
             "duplicate_share": self.duplicate_share,
             "length_ratio": self.length_ratio,
             "abnormal_f1": self.abnormal_f1,
+            "contradiction_share": self.contradiction_share,
             "calls": [item.to_json() for item in self.calls],
             "alarms": list(self.alarms),
         }
@@ -177,17 +183,29 @@ def abnormal_f1(drafts: Sequence[Report], references: Sequence[Report]) -> list[
     scores = []
     for draft, reference in zip(drafts, references, strict=True):
         if is_abnormal(reference):
-            counts = set_counts(present_of(draft), present_of(reference))
+            counts = set_counts(*pair_of(present, draft, reference))
             scores.append(Score("abnormal_f1", f1(**counts), counts=counts))
         else:
             scores.append(Score("abnormal_f1", None, "the reference shows no finding besides devices"))
     return scores
 
 
+def contradiction_share(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+    """Flag each draft that claims a finding and denies it outright; corpus: share.
+
+    A policy that is paid for every right word learns to say both. Such claims earn nothing in the finding metrics, but a
+    lexical reward cannot see them.
+    """
+    check_lengths(drafts, references)
+    return [
+        Score("contradiction_share", float(any(finding.denied for finding in findings_of(draft)))) for draft in drafts
+    ]
+
+
 def finding_calls(drafts: Sequence[Report], references: Sequence[Report]) -> tuple[FindingCalls, ...]:
     """Count how each finding is called, over the pairs whose reference has text; sorted by name."""
     check_lengths(drafts, references)
-    pairs = [(present_of(d), present_of(r)) for d, r in zip(drafts, references, strict=True) if r]
+    pairs = [pair_of(present, d, r) for d, r in zip(drafts, references, strict=True) if r]
     names = sorted(frozenset().union(*(ours | theirs for ours, theirs in pairs)))
     return tuple(
         FindingCalls(
@@ -217,6 +235,7 @@ def guard(drafts: Sequence[Draft], references: Sequence[Report]) -> GuardReport:
         duplicate_share=values["duplicate_share"],
         length_ratio=values["length_ratio"],
         abnormal_f1=values["abnormal_f1"],
+        contradiction_share=values["contradiction_share"],
         calls=finding_calls(reports, references),
         alarms=_alarms(unreadable, values, references),
     )
@@ -235,6 +254,13 @@ def _alarms(unreadable: int, values: Mapping[str, float | None], references: Seq
             alarms.append(f"{template:.0%} of the drafts are one text; among the references it is {usual:.0%}")
     if unreadable:
         alarms.append(f"{unreadable} drafts hold no report")
+    contradicting = values["contradiction_share"]
+    if contradicting and references:
+        usual = sum(any(f.denied for f in findings_of(one)) for one in references) / len(references)
+        if contradicting > CONTRADICTION_ALARM + usual:
+            alarms.append(
+                f"{contradicting:.0%} of the drafts claim and deny one finding; among the references {usual:.0%} do"
+            )
     if values["abnormal_f1"] == 0:
         alarms.append("no finding of any abnormal study was called")
     return tuple(alarms)
@@ -248,6 +274,9 @@ LENGTH = Aggregation(_length_keys, fold_mean)
 TEMPLATE_SHARE = GuardEntry("template_share", template_share, MEAN, "share of drafts with the most frequent text")
 DUPLICATE_SHARE = GuardEntry("duplicate_share", duplicate_share, MEAN, "share of drafts also written for another study")
 LENGTH_RATIO = GuardEntry("length_ratio", length_ratio, LENGTH, "draft words / reference words, sums")
+CONTRADICTION_SHARE = GuardEntry(
+    "contradiction_share", contradiction_share, MEAN, "share of drafts that claim and deny the same finding"
+)
 ABNORMAL_F1 = GuardEntry("abnormal_f1", abnormal_f1, MICRO_F1, "micro F1 of present findings, abnormal references only")
 
 GUARDS = Registry(
@@ -257,6 +286,7 @@ GUARDS = Registry(
         "duplicate_share": "wetread.rewards.guards:DUPLICATE_SHARE",
         "length_ratio": "wetread.rewards.guards:LENGTH_RATIO",
         "abnormal_f1": "wetread.rewards.guards:ABNORMAL_F1",
+        "contradiction_share": "wetread.rewards.guards:CONTRADICTION_SHARE",
     },
 )
 """Every guard that has one number per study, by name."""

@@ -28,7 +28,7 @@ METRICS = (
     "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2", "rouge_l",
 )  # fmt: skip
 """What every system is scored by, in order."""
-GUARDS = ("length_ratio", "duplicate_share", "template_share", "abnormal_f1")
+GUARDS = ("length_ratio", "duplicate_share", "template_share", "contradiction_share", "abnormal_f1")
 """What every system is watched by; these have no better direction of their own."""
 
 

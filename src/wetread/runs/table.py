@@ -35,6 +35,7 @@ HEADINGS = (
     Heading("length_ratio", "length ratio", "one", 2),
     Heading("duplicate_share", "duplicate share", "", 2),
     Heading("template_share", "template share", "", 2),
+    Heading("contradiction_share", "contra- dicting", "", 2),
 )
 """The columns that every table shows."""
 _ARROW = {"higher": " ↑", "lower": " ↓", "one": " →1", "": ""}
