@@ -108,7 +108,10 @@ def test_open_folder_and_missing(tmp_path):
     with pytest.raises(MissingError, match=r"Did you mean 'film\.png'"):
         open_study(tmp_path / "filn.png")
     with pytest.raises(MissingError):
-        find_studies([tmp_path / "film.png", tmp_path / "no" / "where.png"])  # at once, not when it is walked
+        find_studies([tmp_path / "no" / "where.png"])  # at once, not when it is walked
+    missing = [item for item in find_studies([tmp_path / "film.png", tmp_path / "filn.png"]) if isinstance(item, Problem)]
+    assert [item.status for item in missing] == ["failed"]
+    assert "Did you mean 'film.png'" in missing[0].reason
 
 
 def test_folder_walk_is_sorted_and_passes_over_other_files(tmp_path):

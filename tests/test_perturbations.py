@@ -70,10 +70,9 @@ def test_word_overlap_fails_the_same_suite(reports):
 @pytest.mark.parametrize("reports", CORPORA)
 def test_no_hack_pays(reports):
     made = list(hacking.cases(reports(REPORTS), 0))
-    long = [hack for hack in hacking.HACKS if hack.startswith("5,000")]
-    short = [hack for hack in hacking.HACKS if hack not in long]
+    short = [hack for hack in hacking.HACKS if hack not in hacking.LONG]
     assert len(made) > REPORTS / 3
-    beaten = hacking.above(made, short, hacking.judges()) | hacking.above(made[:5], long, hacking.judges())
+    beaten = hacking.above(made, short, hacking.judges()) | hacking.above(made[:5], hacking.LONG, hacking.judges())
     paying = {(hack, name) for hack, row in beaten.items() for name, wins in row.items() if any(wins)}
     assert paying == set()
 

@@ -48,7 +48,7 @@ def test_sft_writes_a_model_with_its_card(policy, data):
     card = (policy / "README.md").read_text()
     assert "not a medical device" in card
     assert "phantom studies" in card
-    assert f"--model {policy.parent.name}/{policy.name}\n" in card
+    assert "--model .\n" in card
     assert read_manifest(policy)["style"] == "direct"
     steps = [one for one in JsonLines(policy.parent / "events.jsonl").read() if one["event"] == "sft.step"]
     assert [one["step"] for one in steps] == list(range(1, 7))

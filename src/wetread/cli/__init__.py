@@ -68,6 +68,9 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `wetread` shows what there is
+            sys.stderr.write(f"{error.format_message()}\n")  # type: ignore[attr-defined]
+            return EXIT_USAGE
         context = getattr(error, "ctx", None)
         where = f" See `{context.command_path} --help`." if context else ""
         said = error.format_message() if hasattr(error, "format_message") else str(error)
@@ -77,6 +80,12 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the pipe has left
         return EXIT_SOME_FAILED
+    except OSError as error:
+        if _debug():
+            raise
+        return _fail(
+            f"cannot read or write {error.filename or 'standard output'}: {error.strerror or error}.", EXIT_SOME_FAILED
+        )
     except Exception as error:
         if _debug():
             raise

@@ -14,7 +14,9 @@ def run(
     out: Path | None = typer.Option(
         None, "--out", help="Run folder; runs/demo by default, runs/demo-quick with --quick."
     ),
-    seed: int = typer.Option(0, "--seed", min=0, max=2**31 - 1, help="Same seed, same numbers (on the same machine)."),
+    seed: int = typer.Option(
+        0, "--seed", min=0, max=2**31 - 1, help="Same seed, same numbers (on the same machine, with as many threads)."
+    ),
 ) -> int:
     """Make phantom studies, train the tiny policy by SFT, improve it by GRPO on clinical rewards, evaluate, write one page."""
     from wetread import demo

@@ -46,7 +46,13 @@ def run(
     opened = models.open_model(model, device=device)
     folder = None
     if out is not None:
-        config = {"model": model, "max_new_tokens": max_new_tokens, "force": force, **vars(context)}
+        config = {
+            "model": model,
+            "model_contents": models.fingerprint(model),
+            "max_new_tokens": max_new_tokens,
+            "force": force,
+            **vars(context),
+        }
         folder = RunFolder.open(out, "draft", config)
     records = []
     for record in drafting.draft(items, opened, sampling=sampling, context=context, run=folder):

@@ -33,13 +33,14 @@ def run(
 ) -> int:
     """Score models on a split, beside the constant-template and most-frequent-report baselines."""
     from wetread import models
+    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED
     from wetread.records import Sampling
     from wetread.runs import evaluate
     from wetread.runs.progress import bar
     from wetread.runs.store import RunFolder, write_json
     from wetread.studies import folder
 
-    named = [_named(one) for one in model]
+    named = _systems(model)
     every = folder.read(data)
     studies = folder.choose(every, split, limit)
     config = {
@@ -47,33 +48,45 @@ def run(
         "split": split,
         "limit": limit,
         "max_new_tokens": max_new_tokens,
-        "models": dict(named),
+        "models": named,
+        "model_contents": {name: models.fingerprint(path) for name, path in named.items()},
     }
     run_folder = RunFolder.open(out, "evaluate", config)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     systems: dict[str, Any] = {
         **evaluate.baselines([study for study in every if study.split == "train"]),
-        **{name: path for name, path in named if path != "template"},
+        **named,
     }
     rows: list[Row] = []
+    failed = 0
     for name, system in systems.items():
         opened = models.open_model(system, device=device) if isinstance(system, str) else system
         with bar(name, len(studies)) as line:
             drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance)
+        errors = [
+            evaluate.failure(name, study.id, run_folder)
+            for study, one in zip(studies, drafts, strict=True)
+            if one is None
+        ]
+        if errors:
+            failed += len(errors)
+            typer.echo(
+                f"{name}: {len(errors)} of {len(studies)} studies have no draft; the first: {errors[0]}", err=True
+            )
         judged = evaluate.judge(name, drafts, studies, run_folder)
         rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples)
         for stratum, keep in (evaluate.strata(by, studies) if by else {}).items():
             rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples, stratum=stratum, keep=keep)
     source = studies[0].source or "unknown source"
     told = f"{source} data" if source == "phantom" else source
-    _print(rows, f"{len(studies)} studies, split {split}, {told}")
+    _print(rows, f"{len(studies)} studies, split {split}, {told}", aside=str(json_file) == "-")
     if json_file is not None:
         body = {
             "data": f"{data.name}/{split} ({told}, {len(studies)} studies)",
             "rows": [row.to_json() for row in rows],
         }
         write_json(json_file, body)
-    return 0
+    return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -84,11 +97,39 @@ def _named(text: str) -> tuple[str, str]:
     return ("/".join(parts[-2:]) if text != "template" else text), text
 
 
-def _print(rows: Sequence[Row], title: str) -> None:
+def _systems(given: Sequence[str]) -> dict[str, str]:
+    """Return name to model; ``template`` is always there, as a baseline.
+
+    Raises
+    ------
+    UsageError
+        Two systems of one name, or one named like a baseline.
+    """
+    from wetread.errors import UsageError
+    from wetread.runs.evaluate import MOST_FREQUENT, TEMPLATE
+
+    found: dict[str, str] = {}
+    for text in given:
+        name, path = _named(text)
+        if path == TEMPLATE and name == TEMPLATE:
+            continue
+        if name in (TEMPLATE, MOST_FREQUENT):
+            raise UsageError(f"--model {text!r}: {name!r} is the name of a baseline; give another NAME=MODEL.")
+        if name in found:
+            raise UsageError(f"--model {text!r}: there are two systems called {name!r}; give each its own NAME=MODEL.")
+        found[name] = path
+    return found
+
+
+def _print(rows: Sequence[Row], title: str, *, aside: bool) -> None:
+    """Print a table for each stratum; ``aside``: on standard error, since standard output carries the JSON."""
     from rich.console import Console
 
-    from wetread.runs.table import table
+    from wetread.runs.table import WIDTH, table
+
+    console = Console(stderr=aside)
+    console.width = max(console.width, WIDTH)
 
     for stratum in dict.fromkeys(row.stratum for row in rows):
         part = [row for row in rows if row.stratum == stratum]
-        Console().print(table(part, title if not stratum else f"{title}: {stratum}"))
+        console.print(table(part, title if not stratum else f"{title}: {stratum}"))

@@ -17,7 +17,7 @@ from wetread.runs import evaluate
 from wetread.runs.config import to_dict
 from wetread.runs.progress import bar, mover
 from wetread.runs.store import JsonLines, RunFolder, disk_error, write_atomic
-from wetread.runs.table import markdown, table
+from wetread.runs.table import WIDTH, markdown, table
 from wetread.studies import folder, phantom
 from wetread.training.config import RlConfig
 
@@ -70,7 +70,7 @@ def run(out: Path, config: DemoConfig) -> Path:
     _train(out, config)
     result = _measure(out, config, _elapsed(home, start))
     shown = table(result.rows, result.title, result.gain)
-    Console(width=max(Console().width, 132)).print(shown)
+    Console(width=max(Console().width, WIDTH)).print(shown)
     unseen_title = (
         f"Site held out of training, phantom data, {max((row.n for row in result.unseen), default=0)} studies"
     )

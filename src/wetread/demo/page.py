@@ -23,7 +23,7 @@ from wetread.runs.evaluate import Row
 from wetread.runs.table import HEADINGS
 
 EXAMPLES = 12
-"""Test studies shown: the first of the split, not picked."""
+"""Test studies shown."""
 
 
 def write(out: Path, result: Result) -> Path:
@@ -41,7 +41,8 @@ def write(out: Path, result: Result) -> Path:
             for label, found in result.gain.items()
         ),
         curves=_curves(out),
-        examples=tuple(_example(study, place, result) for place, study in enumerate(result.studies[:EXAMPLES])),
+        examples=tuple(_example(result.studies[place], place, result) for place in _chosen(result)),
+        chosen=f"Shown are studies evenly spaced from the fewest to the most errors of {result.systems[-1].name}; nobody picked them",
         made=_made(result),
         config=yaml.safe_dump(to_dict(result.config), sort_keys=False),
         summary=_summary(result),
@@ -148,6 +149,18 @@ def _smooth(values: Sequence[float]) -> tuple[float, ...]:
     """Return the running mean over a tenth of the curve, at least three points."""
     width = max(3, len(values) // 10)
     return tuple(float(np.mean(values[max(0, i - width + 1) : i + 1])) for i in range(len(values)))
+
+
+def _chosen(result: Result) -> list[int]:
+    """Return the places of the studies shown: evenly spaced from the fewest to the most errors of the last system.
+
+    So the dozen has the share of good and bad drafts that the whole split has, and nobody picks.
+    """
+    scores = result.systems[-1].scores["errors_total"]
+    worst = [scores[study.id].value for study in result.studies]
+    ranked = sorted(range(len(worst)), key=lambda place: (-1.0 if worst[place] is None else worst[place], place))
+    count = min(EXAMPLES, len(ranked))
+    return [ranked[(2 * number + 1) * len(ranked) // (2 * count)] for number in range(count)]
 
 
 def _example(study: Study, place: int, result: Result) -> Example:

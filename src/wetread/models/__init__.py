@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
-from wetread.models.base import MANIFEST, Model, Progress, read_manifest, write_manifest
+from wetread.models.base import MANIFEST, Model, Progress, fingerprint, read_manifest, write_manifest
 from wetread.models.template import NORMAL, TemplateModel
 
-__all__ = ["MANIFEST", "NORMAL", "Model", "Progress", "TemplateModel", "open_model", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST", "NORMAL", "Model", "Progress", "TemplateModel", "fingerprint", "open_model", "read_manifest",
+    "write_manifest",
+]  # fmt: skip
 
 
 def open_model(name: str, *, device: str = "auto") -> Model:

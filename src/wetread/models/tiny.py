@@ -8,7 +8,7 @@ that runs on it runs on its larger relatives. A saved one opens with transformer
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PAD, BOS, EOS, IMAGE, USER, ASSISTANT, UNK = "<pad>", "<s>", "</s>", "<image>", "<user>", "<assistant>", "<unk>"
@@ -27,23 +27,29 @@ CHAT_TEMPLATE = (
 )
 
 
+def _size(default: int, low: int, high: int, multiple: int) -> int:
+    """Return a field with its range; ``runs.config`` reads it."""
+    made: int = field(default=default, metadata={"low": low, "high": high, "multiple": multiple})
+    return made
+
+
 @dataclass(frozen=True)
 class TinyConfig:
     """Shape of the tiny policy."""
 
-    image_size: int = 128
+    image_size: int = _size(128, 32, 1024, 32)
     """Side of the square input, in pixels; a multiple of 32."""
-    vision_width: int = 160
+    vision_width: int = _size(160, 20, 2560, 20)
     """Width of the vision tower's output; a multiple of 20, best of 160, whose layers suit a CPU's vector units."""
-    warmup_steps: int = 0
+    warmup_steps: int = _size(0, 0, 10_000_000, 1)
     """Steps of 32 in which the tower learns labels read off the training reports, before the reports; 0: none."""
-    text_width: int = 128
+    text_width: int = _size(128, 64, 4096, 64)
     """Width of the language model; a multiple of 64."""
-    text_layers: int = 3
+    text_layers: int = _size(3, 1, 48, 1)
     """Layers of the language model."""
-    vocabulary: int = 1024
+    vocabulary: int = _size(1024, 300, 65536, 1)
     """Most entries of the byte-level BPE vocabulary trained on the reports."""
-    max_positions: int = 768
+    max_positions: int = _size(768, 64, 32768, 1)
     """Longest sequence, image tokens included."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -150,21 +151,17 @@ def load(name: str) -> tuple[Any, Any]:
     MissingError, UsageError
         As ``TransformersModel.open``.
     """
+    check(name)
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
     import wetread.models.tower  # noqa: F401  (registers the tiny policy's tower)
 
-    folder = Path(name)
-    local = folder.exists()
-    if local and not (folder / "config.json").is_file():
-        raise MissingError(
-            f"no model in {name}: it has no config.json. Give a folder that a training run saved, a Hugging Face id, or 'template'."
-        )
-    if not local and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise MissingError(
-            f"no model at {name!r}: no such folder. Give a saved model's folder (after `wetread demo`: runs/demo/model), a Hugging Face id (owner/name), or 'template'."
-        )
+    local = Path(name).exists()
+    logging.disable_progress_bar()
     try:
+        if not local:
+            _reachable(name)
         config = AutoConfig.from_pretrained(name)
         if type(config) not in AutoModelForImageTextToText._model_mapping:
             raise UsageError(
@@ -172,31 +169,72 @@ def load(name: str) -> tuple[Any, Any]:
             )
         processor = AutoProcessor.from_pretrained(name)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
-    except UsageError:
+    except WetreadError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except Exception as error:  # damaged files fail in as many ways as there are libraries below
         raise _explained(name, local, error) from error
     if not hasattr(processor, "image_processor"):
         raise UsageError(f"{name} has no image processor (preprocessor_config.json); it cannot read radiographs.")
     return model, processor
 
 
+def check(name: str) -> None:
+    """Refuse what cannot be a model, without loading anything: a folder without a config, neither folder nor hub id.
+
+    Raises
+    ------
+    MissingError
+        Says what is missing and what may be given.
+    """
+    folder = Path(name)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise MissingError(
+            f"no model in {name}: it has no config.json. Give a folder that a training run saved, a Hugging Face id, or 'template'."
+        )
+    if not folder.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise MissingError(
+            f"no model at {name!r}: no such folder. Give a saved model's folder (after `wetread demo`: runs/demo/model), a Hugging Face id (owner/name), or 'template'."
+        )
+
+
+def _reachable(name: str) -> None:
+    """Ask the hub once whether it can be reached when ``name`` is not in the cache, since its client retries for long."""
+    import os
+    import socket
+    from urllib.parse import urlsplit
+
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    proxied = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    if constants.HF_HUB_OFFLINE or proxied or isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    there = urlsplit(constants.ENDPOINT)
+    with socket.create_connection((there.hostname, there.port or (80 if there.scheme == "http" else 443)), timeout=5):
+        return
+
+
 def _explained(name: str, local: bool, error: Exception) -> WetreadError:
     """Return the one-line error for what transformers raised while loading ``name``."""
     said = " ".join(str(error).split())
     if isinstance(error, ImportError) or "requires the Torchvision" in said or "torchvision" in said.lower():
-        needed = "torchvision" if "torchvision" in said.lower() else said[:160]
+        needed = "torchvision" if "torchvision" in said.lower() else _shorter(said, 160)
         return MissingError(f"{name} needs {needed}, which is not installed: pip install 'wetread[gpu]'.")
     if "gated" in said.lower() or "401" in said or "403" in said:
         return MissingError(
             f"{name} is gated: accept its licence on the hub and log in (`hf auth login`), or give a local copy's folder."
         )
     if local:
-        return MissingError(f"the model in {name} cannot be loaded: {said[:240]}")
+        return MissingError(
+            f"the model in {name} cannot be loaded ({type(error).__name__}: {_shorter(said, 200)}). Copy or train it again, or give another folder."
+        )
     return MissingError(
         f"{name} cannot be fetched from the Hugging Face hub ({type(error).__name__}) and is not in the local cache: "
         "config.json, the processor files and *.safetensors are needed. Connect, or download it elsewhere and give its folder."
     )
+
+
+def _shorter(text: str, most: int) -> str:
+    return textwrap.shorten(text, most, placeholder=" …")
 
 
 def _end_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -185,6 +185,8 @@ class PageData:
     """What it was measured on, in two or three words; part of the title and of the table's heading."""
     sample: str = ""
     """The test set in a phrase: ``400 test studies, one site held out of training``."""
+    chosen: str = ""
+    """How the examples were chosen."""
 
     def __post_init__(self) -> None:
         for row in (*self.rows, *self.differences):

@@ -174,7 +174,7 @@ def _converted(value: Any, kind: Any, key: str) -> Any:
 
 
 def _in_range(value: Any, field: dataclasses.Field[Any], key: str) -> Any:
-    low, high, above = (field.metadata.get(name) for name in ("low", "high", "above"))
+    low, high, above, multiple = (field.metadata.get(name) for name in ("low", "high", "above", "multiple"))
     if isinstance(value, int | float) and not isinstance(value, bool):
         finite = value == value and abs(value) != float("inf")
         if (
@@ -188,4 +188,6 @@ def _in_range(value: Any, field: dataclasses.Field[Any], key: str) -> Any:
             raise ConfigError(
                 f"{key}={value} is out of range; allowed is a number {' and '.join(part for part in (least, most) if part) or 'that is finite'}."
             )
+        if multiple and value % multiple:
+            raise ConfigError(f"{key}={value} is not allowed; it must be a multiple of {multiple}.")
     return value

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from wetread import knowledge, prompts
-from wetread.errors import UsageError
+from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
 from wetread.records import Draft, Finding, Report, Sampling, Sex, Study
 from wetread.runs.store import RunFolder
@@ -63,6 +65,8 @@ class DraftRecord:
     """What the draft claims, with the evidence's place in ``report.text``."""
     seconds: float = 0.0
     """Reading plus generating, wall time of this study's share."""
+    digest: str = ""
+    """What the draft was made from: pixels and context, as 16 hex digits; empty without images."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -75,6 +79,7 @@ class DraftRecord:
             "perception": [finding.to_json() for finding in self.perception],
             "model": self.model,
             "seconds": self.seconds,
+            "digest": self.digest,
             "notice": NOTICE,
         }
 
@@ -90,6 +95,7 @@ class DraftRecord:
             report=Report.from_json(data["report"]),
             perception=tuple(Finding.from_json(item) for item in data["perception"]),
             seconds=data["seconds"],
+            digest=data.get("digest", ""),
         )
 
 
@@ -105,38 +111,43 @@ def draft(
     """Draft every study; yield one record each, in order, problems included.
 
     With a run folder each batch is on the disk before its records are yielded, and studies that the folder already holds
-    are yielded from it and not drafted again.
+    are yielded from it and not drafted again. What counts is the study's name and its pixels and context together: another
+    image of the same name is drafted. What was refused or has failed is tried again.
     """
     style = prompts.get(model.style)
     lines = run.lines("drafts") if run else None
-    kept = {record["study"]: record for record in lines.read()} if lines else {}
+    kept = {(record["study"], record.get("digest", "")): record for record in lines.read()} if lines else {}
     waiting: list[tuple[Study, float]] = []
 
     def flush() -> Iterator[DraftRecord]:
-        made = _batch([study for study, _ in waiting], [s for _, s in waiting], model, style, sampling)
+        made = _batch(list(waiting), model, style, sampling)
         waiting.clear()
         yield from write(made)
 
     def write(records: Sequence[DraftRecord]) -> Iterator[DraftRecord]:
-        if lines and records:
-            lines.append(*(record.to_json() for record in records))
+        new = [record for record in records if not _same(kept.get((record.study, record.digest)), record)]
+        if lines and new:
+            lines.append(*(record.to_json() for record in new))
         for record in records:
             if progress is not None:
                 progress(1)
             yield record
 
     for item, seconds in _timed(items):
-        key = item.id if isinstance(item, Study) else item.name
-        if key in kept:
+        if isinstance(item, Problem):
             yield from flush()
-            yield DraftRecord.from_json(kept[key])
+            problem = DraftRecord(item.name, item.status, model.name, reason=item.reason, seconds=round(seconds, 4))
+            yield from write([problem])
+            continue
+        study = context.applied(item) if context else item
+        held = kept.get((study.id, _digest(study))) if lines else None
+        if held is not None and held["status"] == "drafted":
+            yield from flush()
+            yield DraftRecord.from_json(held)
             if progress is not None:
                 progress(1)
-        elif isinstance(item, Problem):
-            yield from flush()
-            yield from write([DraftRecord(key, item.status, model.name, reason=item.reason, seconds=round(seconds, 4))])
         else:
-            waiting.append((context.applied(item) if context else item, seconds))
+            waiting.append((study, seconds))
             if len(waiting) >= sampling.batch_size:
                 yield from flush()
     yield from flush()
@@ -154,15 +165,33 @@ def _timed(items: Iterable[Study | Problem]) -> Iterator[tuple[Study | Problem, 
         yield item, time.perf_counter() - start
 
 
+def _digest(study: Study) -> str:
+    """Return what a study's draft depends on besides the model; empty when its pixels cannot be read."""
+    digest = hashlib.blake2b(digest_size=8)
+    context = (study.indication, study.comparison, study.age, study.sex, [image.view for image in study.images])
+    digest.update(repr(context).encode())
+    try:
+        for image in study.images:
+            digest.update(image.pixels().tobytes())
+    except StudyError:
+        return ""
+    return digest.hexdigest()
+
+
+def _same(held: Mapping[str, Any] | None, record: DraftRecord) -> bool:
+    """Whether the run folder already holds a record, so that a repeated failure adds no line."""
+    return held is not None and {**held, "seconds": record.seconds} == json.loads(json.dumps(record.to_json()))
+
+
 def _batch(
-    studies: Sequence[Study], read: Sequence[float], model: Model, style: prompts.Style, sampling: Sampling
+    studies: Sequence[tuple[Study, float]], model: Model, style: prompts.Style, sampling: Sampling
 ) -> list[DraftRecord]:
     if not studies:
         return []
-    generations = model.generate([style.render(study) for study in studies], sampling)
+    generations = model.generate([style.render(study) for study, _ in studies], sampling)
     return [
-        _record(study, style.parse(one), model.name, round(one.seconds + seconds, 4))
-        for study, one, seconds in zip(studies, generations, read, strict=True)
+        replace(_record(study, style.parse(one), model.name, round(one.seconds + seconds, 4)), digest=_digest(study))
+        for (study, seconds), one in zip(studies, generations, strict=True)
     ]
 
 

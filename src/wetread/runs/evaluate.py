@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from wetread.models import Model, Progress, TemplateModel
 from wetread.records import Draft, Generation, Report, Sampling, Score, Study
 from wetread.rewards import guards
 from wetread.runs import compare
-from wetread.runs.store import RunFolder, by_study
+from wetread.runs.store import RunFolder
 
 TEMPLATE = "template"
 MOST_FREQUENT = "most frequent report"
@@ -80,11 +80,11 @@ def answer(
 ) -> tuple[Draft | None, ...]:
     """Return one draft a study, generating only those that the run folder does not hold yet.
 
-    Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
+    What has failed before is tried again. Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
     """
     style = prompts.get(model.style)
     lines = run.lines(f"generations-{slug(name)}")
-    kept = by_study(lines.read())
+    kept = {study: one for study, one in _latest(lines.read()).items() if one["stop"] != "error"}
     missing = [study for study in studies if study.id not in kept]
     if progress is not None and len(missing) < len(studies):
         progress(len(studies) - len(missing))
@@ -96,6 +96,16 @@ def answer(
         kept |= {one.study: one.to_json() for one in made}
     generations = [Generation.from_json(kept[study.id]) for study in studies]
     return tuple(None if one.stop == "error" else style.parse(one) for one in generations)
+
+
+def failure(name: str, study: str, run: RunFolder) -> str:
+    """Return why a system has no draft for a study, as its run folder says."""
+    record = _latest(run.lines(f"generations-{slug(name)}").read()).get(study, {})
+    return str(record.get("error") or "it was not generated")
+
+
+def _latest(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {record["study"]: record for record in records}
 
 
 def baselines(training: Sequence[Study]) -> dict[str, Model]:
@@ -129,8 +139,8 @@ def judge(name: str, drafts: Sequence[Draft | None], studies: Sequence[Study], r
                 "system": name,
                 "scores": {metric: values[study.id].to_json() for metric, values in scores.items()},
             }
-            for study in studies
-            if study.id not in written
+            for study, draft in zip(studies, drafts, strict=True)
+            if study.id not in written and draft is not None
         )
     )
     return System(name, tuple(drafts), scores)

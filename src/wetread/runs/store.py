@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 import wetread
-from wetread.errors import RunError
+from wetread.errors import RunError, UsageError
 
 RUN_FILE = "run.json"
 
@@ -109,9 +109,13 @@ class RunFolder:
 
         Raises
         ------
+        UsageError
+            ``path`` is a file.
         RunError
             Another kind or another config wrote the folder: the keys that differ and both values; or it cannot be written.
         """
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; a run folder is needed. Choose another --out.")
         wanted = {"kind": kind, "config": json.loads(json.dumps(config))}
         file = path / RUN_FILE
         if file.exists():
@@ -176,16 +180,24 @@ def write_json(path: Path, body: Any) -> None:
     ------
     RunError
         The disk is full or the file cannot be written.
+    UsageError
+        It is a folder.
     """
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
         return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
+        if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, text)
     except OSError as error:
-        raise disk_error(path, error) from error
+        raise RunError(f"cannot write {path}: {error.strerror or error}. Free space or give another file.") from error
 
 
 def disk_error(path: Path, error: OSError) -> RunError:

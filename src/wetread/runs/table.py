@@ -38,6 +38,8 @@ HEADINGS = (
     Heading("contradiction_share", "contra- dicting", "", 2),
 )
 """The columns that every table shows."""
+WIDTH = 144
+"""Columns that the table needs to be read; a narrower terminal wraps its lines, which loses less than cutting them."""
 _ARROW = {"higher": " ↑", "lower": " ↓", "one": " →1", "": ""}
 
 

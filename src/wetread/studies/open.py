@@ -120,6 +120,8 @@ def _kind(path: Path, name: str) -> Literal["dicom", "picture"]:
     """
     if path.is_dir():
         raise StudyError(f"{name}: this is a folder; give one file, or walk it with wetread.studies.find_studies.")
+    if not path.exists():
+        raise StudyError(f"{name}: there is no such file or folder.{_near(path)}")
     if not path.is_file():
         raise StudyError(f"{name}: neither a file nor a folder; give a DICOM or picture file.")
     try:
@@ -211,11 +213,14 @@ def open_study(path: str | Path, *, force: bool = False, key: bytes = DEFAULT_KE
 def _must_exist(path: Path) -> None:
     if path.exists():
         return
+    raise MissingError(f"there is no file or folder {str(path)!r}.{_near(path)}")
+
+
+def _near(path: Path) -> str:
     try:
-        near = nearest(path.name, [entry.name for entry in path.absolute().parent.iterdir()])
+        return nearest(path.name, [entry.name for entry in path.absolute().parent.iterdir()])
     except OSError:
-        near = " Its folder does not exist either."
-    raise MissingError(f"there is no file or folder {str(path)!r}.{near}")
+        return " Its folder does not exist either."
 
 
 def find_studies(
@@ -246,20 +251,23 @@ def find_studies(
     Raises
     ------
     MissingError
-        At once, before anything is read, when a path does not exist.
+        At once, before anything is read, when none of the paths exists; one among others is a ``Problem``.
     """
     several = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    for path in several:
-        _must_exist(path)
+    if several and not any(path.exists() for path in several):
+        _must_exist(several[0])
     return _find(several, force, recursive, key)
 
 
 def _find(paths: Sequence[Path], force: bool, recursive: bool, key: bytes) -> Iterator[Study | Problem]:
     files: list[_File] = []
     seen: set[Path] = set()
+    times = Counter(path.name for path in paths)
     for path in paths:
         if not path.is_dir():
-            files.append(_File(path, path.name))
+            # Two of one name are told apart by their folders.
+            name = path.name if times[path.name] == 1 else f"{path.absolute().parent.name}/{path.name}"
+            files.append(_File(path, name))
             continue
         found, data_sets, skipped = _walk(path, recursive)
         for folder in data_sets:

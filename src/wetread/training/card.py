@@ -36,8 +36,10 @@ Written by `wetread {verb}` (wetread {version}) on {date}.
 
 ## Use
 
+In this folder:
+
 ```
-wetread draft radiograph.png --model {folder}
+wetread draft RADIOGRAPH --model .
 ```
 
 ## How it was made
@@ -101,7 +103,6 @@ class Card:
             data=Path(data["path"]).name,
             source=self.source or "unknown source",
             split=data["split"],
-            folder=f"{target.parent.name}/{target.name}",
             library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
             machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
             config=yaml.safe_dump(dict(self.config), sort_keys=False),

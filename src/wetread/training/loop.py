@@ -65,13 +65,17 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole)[1]) if whole else None
 
 
+def check_batch(optim: OptimConfig) -> None:
+    """Refuse a micro-batch that does not divide the batch (``ConfigError``)."""
+    if optim.micro_batch and optim.batch % optim.micro_batch:
+        raise ConfigError(f"optim.micro_batch={optim.micro_batch} does not divide optim.batch={optim.batch}.")
+
+
 def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int) -> dict[str, Any]:
     """Return the ``TrainingArguments`` that SFT and RL share."""
     import torch
 
     micro = optim.micro_batch or optim.batch
-    if optim.batch % micro:
-        raise ConfigError(f"optim.micro_batch={micro} does not divide optim.batch={optim.batch}.")
     gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),

@@ -90,6 +90,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     """
     loop.quiet()
     recipe = rewards.get(config.reward)
+    style = prompts.get(config.style)
     _check(config)
     studies = select(config.data)
     run = RunFolder.open(out, STAGE, to_dict(config))
@@ -98,7 +99,6 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         return target
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    style = prompts.get(config.style)
     references = {study.id: study.report for study in studies if study.report}
     rewards.dry_run(recipe, list(references.values())[:64])
     model, processor = transformers.load(config.model)
@@ -136,8 +136,10 @@ def _check(config: RlConfig) -> None:
         raise ConfigError(
             f"optim.batch={config.optim.batch} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut."
         )
-    if not (Path(config.model) / "config.json").is_file() and "/" not in config.model:
+    loop.check_batch(config.optim)
+    if not Path(config.model).exists() and config.model.count("/") != 1:
         raise MissingError(f"no policy in {config.model!r}. Train one with `wetread train sft`, or set model.")
+    transformers.check(config.model)
 
 
 def _arguments(config: RlConfig, folder: Path) -> Any:

@@ -37,6 +37,10 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         ``out`` was written by another config, or the disk is full.
     """
     loop.quiet()
+    style = prompts.get(config.style)
+    loop.check_batch(config.optim)
+    if config.model != "tiny":
+        transformers.check(config.model)
     studies = select(config.data)
     run = RunFolder.open(out, STAGE, to_dict(config))
     target = out / "model"
@@ -46,7 +50,6 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
 
     from wetread.training.warmup import Labels, warm_up
 
-    style = prompts.get(config.style)
     total = config.optim.steps + _warmup_steps(config)
 
     def ahead(done: int, _: int, numbers: Mapping[str, float]) -> None:
