@@ -53,7 +53,7 @@ def denied(text):
         ("Left effusion and right pneumothorax.", {"left pleural effusion", "right pneumothorax"}),
         ("Fracture of the left sixth rib.", {"left rib fracture"}),
         ("The left hemidiaphragm is elevated.", {"left elevated hemidiaphragm"}),
-        ("Free air under the right hemidiaphragm.", {"pneumoperitoneum"}),
+        ("Free air under the right hemidiaphragm.", {"right pneumoperitoneum"}),
         ("Moderate to large right effusion.", {"severe right pleural effusion"}),
         ("1. Large right pneumothorax. 2. Scoliosis.", {"severe right pneumothorax", "scoliosis"}),
     ],

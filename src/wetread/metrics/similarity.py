@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wetread.knowledge import Kind, Urgency, load
+from wetread.knowledge import Kind, Urgency, contradicted, load, without
 from wetread.metrics.entry import MEAN, MetricEntry, score_pairs
 from wetread.metrics.facts import differences_of, findings_of
 from wetread.metrics.findings import CHEST_XRAY
@@ -32,16 +32,17 @@ COSTS: dict[Kind, float] = {
 def report_similarity(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """Share of the weight of all stated findings that the two reports agree on; corpus: mean.
 
-    Two reports that state no finding agree fully: 1. ``counts`` holds the weight stated and the weight lost.
+    What a draft claims and denies is not stated. Two reports that state no finding agree fully: 1. ``counts`` holds the weight stated and the weight lost.
     """
     return score_pairs("report_similarity", _judge, drafts, references)
 
 
 def _judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
+    claimed, truth = findings_of(draft), findings_of(reference)
     stated = sum(
         _weight(finding.name)
-        for report in (draft, reference)
-        for finding in findings_of(report)
+        for findings in (without(claimed, contradicted(claimed, truth)), truth)
+        for finding in findings
         if finding.presence != "absent" or finding.change == "resolved"
     )
     lost = sum(COSTS[error.kind] * _weight(error.finding) for error in differences_of(reference, draft))
