@@ -1,7 +1,7 @@
 """The extractor against the 14 MeSH-coded columns of Open-i: precision, recall and F1 with intervals, tuning half and quoted half apart.
 
     python bench/extractor.py DATA                      # the table
-    python bench/extractor.py DATA --disagree Nodule    # what differs there, tuning half only
+    python bench/extractor.py DATA --disagree Nodule    # what differs there, in the tuning half
 
 DATA holds `reports.tar.gz` (the collection's XML) and `labels.csv` (filename, 14 columns of 0 and 1). The labels come from
 human MeSH coding of the reports; they know no "uncertain", and 0 means absent or not mentioned.
@@ -82,7 +82,8 @@ def main() -> None:
     """Print the tables, or the disagreements of one column."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--disagree", metavar="COLUMN", help="print the reports of the tuning half that differ there")
+    parser.add_argument("--disagree", metavar="COLUMN", help="print the reports that differ there; all: every column")
+    parser.add_argument("--half", choices=sorted(HALVES), default="tuning", help="half that --disagree prints")
     parser.add_argument("--uncertain", action="store_true", help="count hedged findings as claimed")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -93,10 +94,15 @@ def main() -> None:
     spent = time.perf_counter() - start
     half = {name: split_of(name, "wetread-extractor", HALVES) for name in reports}
     if given.disagree:
-        for name, report in reports.items():
-            wrong = (given.disagree in ours[name]) != bool(coded[name][given.disagree])
-            if half[name] == "tuning" and wrong:
-                print(("+" if given.disagree in ours[name] else "-"), name, repr(report.text))
+        for column in columns if given.disagree == "all" else [given.disagree]:
+            for name, report in reports.items():
+                if half[name] == given.half and (column in ours[name]) != bool(coded[name][column]):
+                    print(
+                        ("claimed, not coded:" if column in ours[name] else "coded, not claimed:"),
+                        column,
+                        name,
+                        report.text,
+                    )
         return
     print(
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}; "

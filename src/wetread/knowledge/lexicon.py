@@ -71,11 +71,12 @@ class Lexicon:
         self._add_all("ignore", (*words["ignore"][""], *words["not_sides"][""]), None)
         for kind, phrases in breaks.items():
             self._add_all(kind, phrases, None)
-        for group, mark in (("negation", "qualified"), ("uncertainty", "probable")):
-            marked = frozenset(words[mark][""])
+        marks = {mark: frozenset(words[mark][""]) for mark in ("qualified", "probable", "listing")}
+        for group in ("negation", "uncertainty"):
             for value, phrases in words[group].items():
                 for phrase in phrases:
-                    self.trie.add(phrase, (f"{group} {value}", phrase in marked))
+                    told = frozenset(mark for mark, marked in marks.items() if phrase in marked)
+                    self.trie.add(phrase, (f"{group} {value}", told))
         for kind in ("commitment", "history", "recommendation", "nearby", "normal", "everything", "anaphora"):
             self._add_all(kind, words[kind][""], None)
         for name in _WORD_SETS:

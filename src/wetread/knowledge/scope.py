@@ -113,7 +113,8 @@ class Walk:
         self.clause = self.group = self.chunk = 0
         self.group_start = 0
         self.chunk_first = 0
-        self.negated = self.qualified = self.hedged = self.likely = self.history = self.recommended = self.near = False
+        self.negated = self.qualified = self.hedged = self.likely = self.listing = False
+        self.history = self.recommended = self.near = False
         self.remaining = not lex.remaining.isdisjoint(self.words)
         self.source: int | None = None
         self.committed = False
@@ -165,13 +166,17 @@ class Walk:
                 return
             if self._opens(index):
                 self._new_group()
-            elif self.hedged and not self.or_ahead[index] and self.words[self.items[index].first] == ",":
+            elif (
+                self.hedged
+                and not (self.listing or self.or_ahead[index])
+                and self.words[self.items[index].first] == ","
+            ):
                 self.hedged = False
 
     def _new_group(self) -> None:
         self.group += 1
         self.group_start = len(self.mentions)
-        self.negated = self.qualified = self.hedged = self.likely = self.history = self.near = False
+        self.negated = self.qualified = self.hedged = self.likely = self.listing = self.history = self.near = False
         self.normal_ahead = None
 
     def _opens(self, index: int) -> bool:
@@ -241,7 +246,7 @@ class Walk:
             if last is not None and (inside or item.last + 1 >= len(self.words)):
                 self._hedge(last, item)  # "a nodule, possibly" has nothing after it to hedge
             else:
-                self.hedged, self.likely = True, item.value
+                self.hedged, self.likely, self.listing = True, "probable" in item.value, "listing" in item.value
                 self._link(committed=False)
         elif kind == "uncertainty after":
             for mention in self.mentions[max(self.group_start, len(self.mentions) - REACH) :]:
@@ -249,7 +254,7 @@ class Walk:
         elif kind == "uncertainty between":
             if last is not None:
                 self._hedge(last, item)
-            self.likely = item.value and (self.likely or not self.hedged)
+            self.likely = "probable" in item.value and (self.likely or not self.hedged)
             self.hedged = True
         elif kind == "commitment":
             self._link(committed=not self.hedged)
@@ -270,12 +275,12 @@ class Walk:
         if inside is not None:
             inside.negated = True
             return
-        self.negated, self.qualified = True, item.value
+        self.negated, self.qualified = True, "qualified" in item.value
         self.hedged = False
 
     def _hedge(self, mention: Mention, item: Item) -> None:
         """Hedge a mention; of two hedges the weaker certainty counts."""
-        mention.likely = item.value and (mention.likely or not mention.hedged)
+        mention.likely = "probable" in item.value and (mention.likely or not mention.hedged)
         mention.hedged = True
 
     def _link(self, *, committed: bool) -> None:
