@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from wetread.demo.plan import DemoConfig, placed
 from wetread.models import Model, open_model
-from wetread.records import Sampling, Study
+from wetread.records import Draft, Report, Sampling, Study
+from wetread.rewards import guards
 from wetread.runs import evaluate
 from wetread.runs.config import to_dict
 from wetread.runs.progress import bar, mover
@@ -49,6 +50,15 @@ class Result:
     seconds: float
     """Wall time of all calls that this run folder took."""
 
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What the guards say of the last system, in words."""
+        drafts = [
+            draft or Draft(study.id, Report())
+            for draft, study in zip(self.systems[-1].drafts, self.studies, strict=True)
+        ]
+        return guards.guard(drafts, [study.report or Report() for study in self.studies]).alarms
+
 
 def run(out: Path, config: DemoConfig) -> Path:
     """Run or continue the demo in ``out``, print its table, and return its page ``out/index.html``."""
@@ -71,6 +81,8 @@ def run(out: Path, config: DemoConfig) -> Path:
     result = _measure(out, config, _elapsed(home, start))
     shown = table(result.rows, result.title, result.gain)
     Console(width=max(Console().width, WIDTH)).print(shown)
+    for alarm in result.alarms:
+        sys.stdout.write(f"guard: {alarm}\n")
     unseen_title = (
         f"Site held out of training, phantom data, {max((row.n for row in result.unseen), default=0)} studies"
     )

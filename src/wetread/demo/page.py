@@ -87,6 +87,7 @@ def _summary(result: Result) -> tuple[str, ...]:
             f"On the site held out of training ({unseen[SFT].n} studies): finding F1 (micro) {unseen[SFT].value:.3f} after SFT, "
             f"{unseen[RL].value:.3f} after SFT+RL."
         )
+    said += [f"A guard says of {result.systems[-1].name}: {alarm}." for alarm in result.alarms]
     return tuple(said)
 
 

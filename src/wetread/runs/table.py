@@ -35,7 +35,7 @@ HEADINGS = (
     Heading("length_ratio", "length ratio", "one", 2),
     Heading("duplicate_share", "duplicate share", "", 2),
     Heading("template_share", "template share", "", 2),
-    Heading("contradiction_share", "contra- dicting", "", 2),
+    Heading("contradiction_share", "contradicting", "", 2),
 )
 """The columns that every table shows."""
 WIDTH = 144
