@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
-from wetread.metrics.entry import Aggregation, MetricEntry, check_lengths
+from wetread.metrics.entry import Aggregation, CompositeEntry, MetricEntry, check_lengths
 from wetread.records import Report, Score
 from wetread.registry import Registry
 
-__all__ = ["METRICS", "Aggregation", "MetricEntry", "get", "score"]
+__all__ = ["METRICS", "Aggregation", "CompositeEntry", "MetricEntry", "get", "score"]
 
 METRICS = Registry(
     "metric",
@@ -47,13 +48,23 @@ METRICS = Registry(
 """Every metric by name; its module is imported when it is asked for."""
 
 
-def get(name: str) -> MetricEntry:
-    """Return the metric called ``name``; an unknown name raises ``UsageError`` with the names that exist."""
-    return cast(MetricEntry, METRICS[name])
+def get(name: str, weights: str | Path | None = None) -> MetricEntry:
+    """Return the metric called ``name``, bound to a folder of weights when one is given (``weights.locate``).
+
+    An unknown name raises ``UsageError`` with the names that exist.
+    """
+    entry = cast(MetricEntry, METRICS[name])
+    return entry if weights is None else replace(entry, weights=str(weights))
 
 
-def score(names: Iterable[str], drafts: Sequence[Report], references: Sequence[Report]) -> dict[str, list[Score]]:
-    """Score drafts by several metrics; equal (draft, reference) pairs are scored once.
+def score(
+    names: Iterable[str],
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+) -> dict[str, list[Score]]:
+    """Score drafts by several metrics; equal (draft, reference) pairs, and parts that metrics share, are scored once.
 
     Parameters
     ----------
@@ -61,6 +72,8 @@ def score(names: Iterable[str], drafts: Sequence[Report], references: Sequence[R
         Metrics, as in ``METRICS``.
     drafts, references
         Reports of the same order and length.
+    weights
+        Folder of the weights of those metrics that need any.
 
     Returns
     -------
@@ -73,13 +86,23 @@ def score(names: Iterable[str], drafts: Sequence[Report], references: Sequence[R
         When a name is unknown or the lengths differ.
     """
     check_lengths(drafts, references)
-    entries = {name: get(name) for name in names}
+    wanted = list(dict.fromkeys(names))
     places: dict[tuple[Report, Report], int] = {}
     order = [places.setdefault(pair, len(places)) for pair in zip(drafts, references, strict=True)]
     unique_drafts, unique_references = [pair[0] for pair in places], [pair[1] for pair in places]
-    results = {}
-    for name, entry in entries.items():
-        unique = entry(unique_drafts, unique_references)
-        # Each place gets its own record, so that nobody who edits one study's counts edits another's.
-        results[name] = [replace(unique[place], counts=dict(unique[place].counts)) for place in order]
-    return results
+    found: dict[str, list[Score]] = {}
+
+    def values(name: str) -> list[Score]:
+        if name not in found:
+            entry = get(name, weights)
+            if isinstance(entry, CompositeEntry):
+                found[name] = entry.combine({part: values(part) for part in entry.parts})
+            else:
+                found[name] = entry(unique_drafts, unique_references)
+        return found[name]
+
+    # Each place gets its own record, so that nobody who edits one study's counts edits another's.
+    return {
+        name: [replace(values(name)[place], counts=dict(values(name)[place].counts)) for place in order]
+        for name in wanted
+    }

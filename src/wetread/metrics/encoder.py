@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +77,12 @@ class Encoder:
             else:
                 found.append([text])
         return found
+
+
+@lru_cache(maxsize=16)
+def opened(build: Callable[[Path], TextModel], folder: Path) -> Encoder:
+    """Return the encoder of ``build(folder)``, loaded once per process; ``build`` is a module-level function."""
+    return Encoder(build(folder), default_cache())
 
 
 def default_cache() -> Cache | None:

@@ -7,14 +7,15 @@ the value. A bootstrap of thousands of resamples is then one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import UsageError
-from wetread.records import Metric, MetricSpec, Report, Score
+from wetread.records import MetricSpec, Report, Score
 
 Floats = NDArray[np.float64]
 Judge = Callable[[Report, Report], tuple[float, dict[str, float]]]
@@ -73,13 +74,18 @@ class MetricEntry:
 
     spec: MetricSpec
     """Its own description."""
-    function: Metric
-    """Module-level, picklable, batch first; the same report gets the same score in any batch."""
+    function: Callable[..., list[Score]]
+    """Module-level, picklable, batch first: ``function(drafts, references)``, with ``weights=`` when ``spec.needs`` names
+    any. The same report gets the same score in any batch."""
     aggregation: Aggregation
     """How the corpus value is made."""
+    weights: str | None = None
+    """Folder of the weights it uses; None: what the environment names, or the hub. See ``weights.locate``."""
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
         """Score drafts against references of the same order and length (``UsageError`` when the lengths differ)."""
+        if self.spec.needs:
+            return self.function(drafts, references, weights=self.weights)
         return self.function(drafts, references)
 
     def aggregate(self, scores: Iterable[Score]) -> float | None:
@@ -104,6 +110,38 @@ class MetricEntry:
                 f"metric {self.spec.name!r} is not made for {modality!r}, only for {', '.join(sorted(allowed))}; "
                 "choose another metric."
             )
+
+
+@dataclass(frozen=True)
+class CompositeEntry(MetricEntry):
+    """A metric that is made of other metrics' scores of the same pair.
+
+    Its ``join`` takes the parts' scores of one pair by name, all with a value, and returns one ``Score``.
+    """
+
+    parts: tuple[str, ...] = ()
+    """Metrics that it is made of; computed once, however many metrics share them."""
+    join: Callable[[Mapping[str, Score]], Score] | None = None
+    """Module-level function from the parts' scores to its own."""
+
+    def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
+        """Score the parts, then combine them."""
+        from wetread.metrics import score  # the table of metrics knows this module
+
+        return score([self.spec.name], drafts, references, weights=self.weights)[self.spec.name]
+
+    def combine(self, scores: Mapping[str, Sequence[Score]]) -> list[Score]:
+        """Return one score a pair from the parts' scores; a part without a value gives none, with its reason."""
+        found: list[Score] = []
+        for row in zip(*(scores[part] for part in self.parts), strict=True):
+            lacking = next((score for score in row if score.value is None), None)
+            if lacking is not None:
+                found.append(Score(self.spec.name, None, f"{lacking.metric}: {lacking.reason}"))
+            else:
+                found.append(
+                    cast(Callable[[Mapping[str, Score]], Score], self.join)(dict(zip(self.parts, row, strict=True)))
+                )
+        return found
 
 
 def scored(scores: Iterable[Score]) -> list[Score]:
