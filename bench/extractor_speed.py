@@ -3,7 +3,7 @@
     python bench/extractor_speed.py DATA                          # ours, and the GRPO batch
     python bench/extractor_speed.py DATA --medspacy FOLDER        # beside medspaCy, in turn, in one run
 
-DATA is the Open-i folder of `bench/extractor.py`. medspaCy clashes with wetread's own dependencies, so it gets an
+Seconds are processor seconds of one core (one thread), so that other work on the machine counts less. DATA is the Open-i folder of `bench/extractor.py`. medspaCy clashes with wetread's own dependencies, so it gets an
 environment of its own: FOLDER is made and filled by pip when it is not there.
 """
 
@@ -33,18 +33,18 @@ nlp = medspacy.load(medspacy_enable=["medspacy_pyrush", "medspacy_target_matcher
 nlp.get_pipe("medspacy_target_matcher").add([TargetRule(term, name.upper()) for name, term in given["terms"]])
 for text in given["texts"][:20]:
     nlp(text)
-start = time.perf_counter()
+start = time.process_time()
 count = sum(len(doc.ents) for doc in nlp.pipe(given["texts"]))
-print(json.dumps([time.perf_counter() - start, count, medspacy.__version__ if hasattr(medspacy, "__version__") else "?"]))
+print(json.dumps([time.process_time() - start, count, medspacy.__version__ if hasattr(medspacy, "__version__") else "?"]))
 """
 _OURS = """
 import json, sys, time
 from wetread.knowledge import extract
 given = json.load(sys.stdin)
 extract("Left effusion.")
-start = time.perf_counter()
+start = time.process_time()
 count = sum(len(extract(text)) for text in given["texts"])
-print(json.dumps([time.perf_counter() - start, count]))
+print(json.dumps([time.process_time() - start, count]))
 """
 
 
@@ -73,11 +73,11 @@ def grpo_batch(texts: list[str]) -> float:
 
     references, drafts = texts[:16], texts[16:272]
     extract("Left effusion.")
-    start = time.perf_counter()
+    start = time.process_time()
     truths = [extract(text) for text in references]
     for place, text in enumerate(drafts):
         differences(truths[place // 16], extract(text))
-    return 1000 * (time.perf_counter() - start)
+    return 1000 * (time.process_time() - start)
 
 
 def main() -> None:

@@ -154,7 +154,11 @@ def test_a_killed_phantom_run_ends_with_the_same_bytes(tmp_path):
 
 def test_interrupt_is_130_and_one_line(tmp_path):
     process = subprocess.Popen(
-        command("phantom", "--out", str(tmp_path / "p"), "--studies", "100000"), stderr=subprocess.PIPE, text=True
+        command("phantom", "--out", str(tmp_path / "p"), "--studies", "100000"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run that was started in the background hands down an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (tmp_path / "p" / "studies.jsonl").exists():
         time.sleep(0.02)

@@ -120,7 +120,7 @@ def test_a_group_is_never_cut(policy, data, tmp_path):
 def test_what_is_missing_is_named(data, tmp_path):
     with pytest.raises(MissingError, match="wetread phantom"):
         sft.train(build(SftConfig, None, [f"data.path={tmp_path}"]), tmp_path / "a")
-    with pytest.raises(UsageError, match="it has:"):
+    with pytest.raises(UsageError, match="the data has:"):
         sft.train(build(SftConfig, None, [f"data.path={data}", "data.split=dev"]), tmp_path / "b")
     with pytest.raises(UsageError, match="no reward is called"):
         rl.train(build(RlConfig, None, [f"data.path={data}", "reward=unirg"]), tmp_path / "c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Presence = Literal["present", "absent", "uncertain"]
@@ -80,7 +81,7 @@ class Report:
     impression: str = ""
     """The Impression section, without its header."""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The one string that metrics see: ``Findings: … Impression: …``; an empty section is left out with its header.
 
