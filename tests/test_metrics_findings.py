@@ -14,7 +14,13 @@ from wetread.metrics.findings import claims
 from wetread.metrics.labels import agreement
 from wetread.records import Finding, Report
 
-NAMES = tuple(name for name in metrics.METRICS if not metrics.get(name).spec.reference_free)
+NAMES = tuple(
+    name
+    for name in metrics.METRICS
+    if not metrics.get(name).spec.reference_free
+    and not metrics.get(name).spec.needs
+    and not isinstance(metrics.get(name), metrics.CorpusEntry)  # of one report alone they can say nothing
+)
 CLINICAL = tuple(name for name in NAMES if metrics.get(name).spec.modalities)
 SENTENCES = (
     "Small left pleural effusion.",

@@ -8,8 +8,9 @@ the value. A bootstrap of thousands of resamples is then one matrix product.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,10 +126,10 @@ class CompositeEntry(MetricEntry):
     """Module-level function from the parts' scores to its own."""
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
-        """Score the parts, then combine them."""
+        """Score the parts, each distinct pair once, then combine them (``UsageError`` when the lengths differ)."""
         from wetread.metrics import score  # the table of metrics knows this module
 
-        return score([self.spec.name], drafts, references, weights=self.weights)[self.spec.name]
+        return self.combine(score(self.parts, drafts, references, weights=self.weights))
 
     def combine(self, scores: Mapping[str, Sequence[Score]]) -> list[Score]:
         """Return one score a pair from the parts' scores; a part without a value gives none, with its reason."""
@@ -142,6 +143,28 @@ class CompositeEntry(MetricEntry):
                     cast(Callable[[Mapping[str, Score]], Score], self.join)(dict(zip(self.parts, row, strict=True)))
                 )
         return found
+
+
+@dataclass(frozen=True)
+class CorpusEntry(MetricEntry):
+    """A metric that needs to know a corpus of references before it can score one report.
+
+    Called as it is, it takes the references of the call for the corpus: the published number of a corpus, but a report's
+    score then depends on the batch. ``freeze`` gives the metric that keeps the contract of all others. Its ``function``
+    takes what was found as ``statistics=``.
+    """
+
+    fit: Callable[[Iterable[Report]], Any] | None = None
+    """Module-level function from references to statistics, which pickle and have a ``fingerprint`` (str)."""
+
+    def freeze(self, references: Iterable[Report]) -> MetricEntry:
+        """Return the metric with the statistics of ``references``; its version names them. What ``fit`` raises is raised."""
+        return self.frozen(cast(Callable[[Iterable[Report]], Any], self.fit)(references))
+
+    def frozen(self, statistics: Any) -> MetricEntry:
+        """Return the metric with statistics that were made before."""
+        spec = replace(self.spec, version=f"{self.spec.version}+{statistics.fingerprint}")
+        return MetricEntry(spec, partial(self.function, statistics=statistics), self.aggregation, self.weights)
 
 
 def scored(scores: Iterable[Score]) -> list[Score]:

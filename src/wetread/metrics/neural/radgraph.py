@@ -1,0 +1,274 @@
+"""RadGraph's network on today's stack: texts in, entities and relations out, in batches.
+
+Own inference code for the checkpoints of the ``radgraph`` package (version 0.1.18, DyGIE++ on AllenNLP), which reads one text
+at a time. Words are split by ``graphs.words_of``, each word into word pieces on its own, and a word's vector is the mean of
+its pieces' vectors. Long texts are cut into segments of the checkpoint's ``max_length``, encoded apart and joined again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
+from torch import Tensor
+from transformers import AutoConfig, AutoModel
+
+from wetread.errors import MissingError
+from wetread.metrics.cache import Features
+from wetread.metrics.graphs import words_of
+from wetread.metrics.neural.radgraph_archive import ENCODER, WEIGHTS, Archive, check_names, read
+from wetread.metrics.neural.radgraph_heads import Heads, Row
+
+VERSION = "1"
+"""Changes when the same checkpoint may give another graph."""
+ANNOTATION = "annotation"
+"""Name of the one feature of a text: its entities as UTF-8 JSON, ``[[first, last, label, [[relation, entity], …]], …]``."""
+TOKENS = {"cpu": 2_048, "cuda": 65_536}
+"""Word pieces, padding included, that the encoder reads at once: on a CPU few, so that what it computes stays in the cache."""
+_SPECIAL = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+_KNOWN_WORDS = 200_000
+# Tokenizer classes that, in the official code's transformers, add no special tokens to a segment.
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_GENERIC_MODELS = ("modernbert",)
+
+
+def open_original(folder: Path) -> RadGraphModel:
+    """Open the original checkpoint, ``radgraph``, in the folder that ``weights.locate`` gave."""
+    return RadGraphModel(read(folder, "radgraph"))
+
+
+def open_xl(folder: Path) -> RadGraphModel:
+    """Open ``radgraph-xl``."""
+    return RadGraphModel(read(folder, "radgraph-xl"))
+
+
+def open_modern(folder: Path) -> RadGraphModel:
+    """Open ``modern-radgraph-xl``."""
+    return RadGraphModel(read(folder, "modern-radgraph-xl"))
+
+
+OPEN = {"radgraph": open_original, "radgraph-xl": open_xl, "modern-radgraph-xl": open_modern}
+"""How each checkpoint is opened, by its name."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One text as the encoder reads it."""
+
+    segments: tuple[tuple[int, ...], ...]
+    """Word-piece ids of each segment, special tokens included."""
+    word: NDArray[np.int64]
+    """For each word piece that a word's vector is made of, the number of the word."""
+    piece: NDArray[np.int64]
+    """For each of these, its place in the segments laid one after another."""
+    words: int
+    """Words of the text."""
+
+
+class Wordpieces:
+    """The encoder's tokenizer, word by word."""
+
+    def __init__(self, archive: Archive) -> None:
+        folder, self.size = archive.encoder, archive.max_length
+        settings = _json(folder / "tokenizer_config.json")
+        try:
+            self._tokenizer, self.start, self.end = _tokenizer(folder, settings)
+        except MissingError:
+            raise
+        except Exception as error:  # the tokenizers library raises nothing more special
+            raise MissingError(f"{archive.name}: the tokenizer in {folder} cannot be read ({error}).") from error
+        self.count = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self._known: dict[str, tuple[int, ...]] = {}
+        model = str(_json(folder / "config.json").get("model_type", ""))
+        kind = str(settings.get("tokenizer_class") or (_GENERIC[0] if model in _GENERIC_MODELS else ""))
+        # Such a tokenizer counts special tokens and shifts the words by them, yet leaves them out of the segments.
+        self.adds = kind not in _GENERIC
+
+    def __call__(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the word pieces of each word, without special tokens; a word of control characters has none."""
+        new = [word for word in dict.fromkeys(words) if word not in self._known]
+        if len(self._known) + len(new) > _KNOWN_WORDS:
+            self._known.clear()
+            new = list(dict.fromkeys(words))
+        # The official reader takes the slash off these two before they are tokenized.
+        # Half of a surrogate pair is no character and cannot be tokenized.
+        spelled = [(word[1:] if word in ("/.", "/?") else word).encode("utf-8", "ignore").decode() for word in new]
+        for word, encoding in zip(new, self._tokenizer.encode_batch(spelled, add_special_tokens=False), strict=True):
+            self._known[word] = tuple(encoding.ids)
+        return [self._known[word] for word in words]
+
+    def cut(self, words: Sequence[str]) -> Cut:
+        """Return the segments of a text and where its words' pieces are in them."""
+        pieces = self(words)
+        ids = [one for word in pieces for one in word]
+        added = len(self.start) + len(self.end)
+        room = self.size - added
+        parts = [tuple(ids[at : at + room]) for at in range(0, len(ids), room)]
+        if self.adds:
+            parts = [(*self.start, *part, *self.end) for part in parts]
+        flat = [one for part in parts for one in part]
+        # The encoder cuts once more, at the full length; the two agree only when special tokens were added.
+        segments = tuple(tuple(flat[at : at + self.size]) for at in range(0, len(flat), self.size))
+        joined = joined_places(len(flat), self.size, len(self.start), len(self.end))
+        word = np.repeat(np.arange(len(words)), [len(one) for one in pieces])
+        place = np.arange(len(ids)) + len(self.start)
+        there = place < len(joined)
+        return Cut(segments, word[there], joined[place[there]], len(words))
+
+
+def joined_places(total: int, size: int, start: int, end: int) -> NDArray[np.int64]:
+    """Return, for each place of a text joined again from its segments, the place it came from.
+
+    Parameters
+    ----------
+    total
+        Word pieces in all segments together, ``size`` in each but the last.
+    size
+        Word pieces of a segment.
+    start, end
+        Places at either end of a segment that are taken for special tokens and left out, but for the first and the last.
+    """
+    if total <= size:
+        return np.arange(total)
+    count = math.ceil(total / size)
+    inner = np.arange(count * size).reshape(count, size)[:, start : size - end].reshape(-1)
+    tail = total - 1 - np.arange(end)
+    inner = np.concatenate((inner, np.zeros(end, dtype=inner.dtype)))
+    inner[tail - (count * (start + end) - end)] = tail
+    return np.concatenate((np.arange(start), inner))[: total - (count - 1) * (start + end)]
+
+
+class RadGraphModel:
+    """One checkpoint as a ``TextModel``."""
+
+    def __init__(self, archive: Archive, dtype: torch.dtype = torch.float32) -> None:
+        self.name = archive.name
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.signature = f"{archive.name}|{VERSION}|{archive.fingerprint}|{str(dtype).removeprefix('torch.')}"
+        self.wordpieces = Wordpieces(archive)
+        self.encoder = _encoder(archive).to(self.device, dtype)
+        self.heads = Heads(archive, self.device)
+        known = cast(Any, self.encoder).get_input_embeddings().num_embeddings
+        if self.wordpieces.count > known:
+            raise MissingError(
+                f"{archive.name}: the tokenizer in {archive.encoder} has {self.wordpieces.count} word pieces, the model "
+                f"knows {known}; put the files that belong together there."
+            )
+
+    def length(self, text: str) -> int:
+        """Return the word pieces of a text with the special tokens of one segment."""
+        pieces = self.wordpieces(words_of(text, self.name))
+        return sum(map(len, pieces)) + len(self.wordpieces.start) + len(self.wordpieces.end)
+
+    def run(self, texts: Sequence[str]) -> list[Features]:
+        """Return the annotation of each text. A text without words, or with nothing that can be tokenized, has no entities."""
+        found: list[list[Row]] = [[] for _ in texts]
+        cuts = [self.wordpieces.cut(words_of(text, self.name)) for text in texts]
+        able = [number for number, cut in enumerate(cuts) if cut.segments]
+        if able:
+            with torch.inference_mode():
+                vectors = self._words([cuts[number] for number in able])
+                graphs = self.heads(vectors, [cuts[number].words for number in able])
+            for number, graph in zip(able, graphs, strict=True):
+                found[number] = graph
+        return [{ANNOTATION: _packed(graph)} for graph in found]
+
+    def _words(self, cuts: Sequence[Cut]) -> Tensor:
+        """Return the vectors of all words of all texts, of shape (words, hidden), in single precision."""
+        segments = [segment for cut in cuts for segment in cut.segments]
+        step = max(1, TOKENS[self.device.type] // max(map(len, segments)))
+        parts = [self._encoded(segments[at : at + step]) for at in range(0, len(segments), step)]
+        hidden = torch.cat([part.flatten(0, 1) for part in parts])
+        padded = [part.shape[1] for part in parts for _ in range(part.shape[0])]
+        begins = np.cumsum([0, *padded])
+        word, piece, first_word, first_row = [], [], 0, 0
+        for cut in cuts:
+            row, column = np.divmod(cut.piece, self.wordpieces.size)
+            word.append(cut.word + first_word)
+            piece.append(begins[row + first_row] + column)
+            first_word, first_row = first_word + cut.words, first_row + len(cut.segments)
+        where, what = (torch.from_numpy(np.concatenate(one)).to(self.device) for one in (word, piece))
+        sums = hidden.new_zeros(first_word, hidden.shape[1]).index_add_(0, where, hidden[what])
+        counts = torch.bincount(where, minlength=first_word).clamp_(min=1)
+        return sums / counts[:, None]
+
+    def _encoded(self, segments: Sequence[Sequence[int]]) -> Tensor:
+        """Return the last layer for some segments, padded to the longest of them, in single precision."""
+        shape = len(segments), max(map(len, segments))
+        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for row, segment in enumerate(segments):
+            ids[row, : len(segment)], mask[row, : len(segment)] = segment, 1
+        places, seen = torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+        output = self.encoder(input_ids=places, attention_mask=None if bool(mask.all()) else seen)
+        return cast(Tensor, output.last_hidden_state).float()
+
+
+def unpacked(features: Features) -> list[Any]:
+    """Return the rows that ``run`` packed, for ``Graph.of``."""
+    return cast(list[Any], json.loads(features[ANNOTATION].tobytes()))
+
+
+def _packed(rows: Sequence[Row]) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(rows, separators=(",", ":")).encode(), dtype=np.uint8)
+
+
+def _encoder(archive: Archive) -> torch.nn.Module:
+    """Return the encoder with the archive's weights; names that lack or are too many are refused (``MissingError``)."""
+    try:
+        encoder = cast(Any, AutoModel).from_config(AutoConfig.from_pretrained(str(archive.encoder)))
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingError(f"{archive.name}: config.json in {archive.encoder} cannot be used ({error}).") from error
+    wanted = {ENCODER + key: tuple(value.shape) for key, value in encoder.state_dict().items()}
+    state = {key: value for key, value in archive.state.items() if key.startswith(ENCODER)}
+    check_names(state, wanted, f"{archive.name}: {WEIGHTS} for the encoder of {archive.encoder}")
+    encoder.load_state_dict({key.removeprefix(ENCODER): value.float() for key, value in state.items()}, assign=True)
+    return cast(torch.nn.Module, encoder.eval().requires_grad_(False))
+
+
+def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, tuple[int, ...], tuple[int, ...]]:
+    """Return the tokenizer and the special tokens that it puts before and after a text."""
+    bert = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=bool(settings.get("do_lower_case", True)),
+    )
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # BERT's tokenizer class lets its settings overrule the file, as the official code's transformers does.
+        if str(settings.get("tokenizer_class", "")).startswith("Bert") and tokenizer.normalizer is not None:
+            tokenizer.normalizer = bert
+        plain = tokenizer.encode("1", add_special_tokens=False).ids
+        whole = tokenizer.encode("1").ids
+        at = next(place for place in range(len(whole)) if whole[place : place + len(plain)] == plain)
+        return tokenizer, tuple(whole[:at]), tuple(whole[at + len(plain) :])
+    lines = (folder / "vocab.txt").read_text("utf-8").removesuffix("\n").split("\n")
+    vocabulary = {token.rstrip("\r"): place for place, token in enumerate(lines)}
+    lacking = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
+    if lacking:
+        raise MissingError(f"{folder / 'vocab.txt'} lacks {', '.join(lacking)}; put a fresh copy there.")
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = bert, pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens([token for token in _SPECIAL if token in vocabulary])
+    return tokenizer, (vocabulary["[CLS]"],), (vocabulary["[SEP]"],)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise MissingError(f"{path} is not JSON ({error}); put a fresh copy there.") from error

@@ -1,0 +1,187 @@
+"""RadGraph F1: whether draft and reference state the same entities and relations.
+
+Names say what was measured:
+
+| name | checkpoint | compared |
+|---|---|---|
+| ``radgraph_simple``, ``_partial``, ``_complete`` | ``radgraph-xl``, the package's default | one of the package's three levels, case kept |
+| … ``_uncased`` | ``radgraph-xl`` | the same, words lower-cased |
+| … ``_original`` | ``radgraph`` | the same as without it, case kept |
+| … ``_modern`` | ``modern-radgraph-xl`` | the same as without it, case kept |
+| ``radgraph_combined`` | ``radgraph`` | half F1 of entities, half F1 of relations, case kept: a part of RadCliQ |
+
+Levels are those of radgraph 0.1.18, the version on PyPI, in which "Edema" and "edema" differ; ``_uncased`` is the package's
+source since commit 87f11a1 (July 2026), which changed scores without a new version. ``radgraph_combined`` is that of
+CXR-Report-Metric at 9c9ecad, which ReXrank uses.
+
+A draft without text states nothing and scores 0. A reference without text is not scored (the package gives 0, although no
+draft could have done better). A text of white space alone, on which the package stops, is one without text. Two reports
+that state nothing score 0, as upstream, although they agree; and two equal reports without a relation get a
+``radgraph_combined`` of 1/2. Both are in the official numbers and so in these.
+
+The corpus value is the mean over reports, as the package and ReXrank have it. The counts of what was compared go with each
+score (``tp``, ``fp``, ``fn``; for ``radgraph_combined`` with ``entity_`` and ``relation_`` before them), so that precision,
+recall and F1 of the summed counts can be had without scoring again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wetread.errors import UsageError, nearest
+from wetread.metrics import graphs
+from wetread.metrics.encoder import opened
+from wetread.metrics.entry import MEAN, MetricEntry, check_lengths, score_pairs
+from wetread.metrics.graphs import Graph, words_of
+from wetread.metrics.weights import WeightsSpec, locate
+from wetread.records import MetricSpec, Report, Score
+
+HUB = "StanfordAIMI/RRG_scorers"
+"""Hugging Face repository of the official archives."""
+
+
+def _weights(name: str, checkpoint: str, gate: str = "") -> WeightsSpec:
+    # The archive may lie in the folder or in one of its own name, packed or not: the archive's reader looks for it.
+    return WeightsSpec(name, "radgraph", (), HUB, (f"{checkpoint}.tar.gz",), gate)
+
+
+WEIGHTS = {
+    "radgraph": _weights("RadGraph", "radgraph"),
+    "radgraph-xl": _weights("RadGraph-XL", "radgraph-xl"),
+    "modern-radgraph-xl": _weights("Modern-RadGraph-XL", "modern-radgraph-xl"),
+}
+"""What each checkpoint needs, by its name."""
+
+
+def annotate(
+    texts: Sequence[str], checkpoint: str = "radgraph-xl", *, weights: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Return each text's annotation in the form that the ``radgraph`` package gives one text.
+
+    Parameters
+    ----------
+    texts
+        Reports. One without any words has no entities; the package reads an empty one as the word "None".
+    checkpoint
+        A name in ``WEIGHTS``.
+    weights
+        Folder of the weights; see ``weights.locate``.
+
+    Returns
+    -------
+    list of dict
+        ``{"text", "entities": {"1": {"tokens", "label", "start_ix", "end_ix", "relations": [[name, "2"], …]}, …}, …}``;
+        word numbers are inclusive.
+
+    Raises
+    ------
+    UsageError
+        When the checkpoint is unknown.
+    MissingError
+        When its files are not there or damaged.
+    """
+    if checkpoint not in WEIGHTS:
+        hint = nearest(checkpoint, WEIGHTS)
+        raise UsageError(f"no RadGraph checkpoint is called {checkpoint!r}.{hint} There are: {', '.join(WEIGHTS)}.")
+    found = _graphs(texts, checkpoint, weights)
+    return [found[text].to_annotation() for text in texts]
+
+
+def level(
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    metric: str,
+    facet: str,
+    checkpoint: str,
+    fold: bool = False,
+    weights: str | Path | None = None,
+) -> list[Score]:
+    """Score drafts at one of the package's levels (``facet``: simple, partial or complete), lower-cased when ``fold``."""
+    found = _both(drafts, references, checkpoint, weights)
+    compared = graphs.LEVELS[facet]
+    pieces = {text: compared(graph, fold) for text, graph in found.items()}
+
+    def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
+        counts = graphs.overlap(pieces[draft.text], pieces[reference.text])
+        return graphs.f1(counts), counts
+
+    return score_pairs(metric, judge, drafts, references)
+
+
+def combined(
+    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+) -> list[Score]:
+    """Score drafts by the mean of entity F1 and relation F1, each 0 where nothing of it is stated; original checkpoint."""
+    found = _both(drafts, references, "radgraph", weights)
+    pieces = {text: (graphs.simple(graph), graphs.relations(graph)) for text, graph in found.items()}
+
+    def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
+        (entities, links), (true_entities, true_links) = pieces[draft.text], pieces[reference.text]
+        parts = {"entity": graphs.overlap(entities, true_entities), "relation": graphs.overlap(links, true_links)}
+        counts = {f"{part}_{kind}": count for part, each in parts.items() for kind, count in each.items()}
+        return (graphs.f1(parts["entity"]) + graphs.f1(parts["relation"])) / 2, counts
+
+    return score_pairs("radgraph_combined", judge, drafts, references)
+
+
+def _both(
+    drafts: Sequence[Report], references: Sequence[Report], checkpoint: str, weights: str | Path | None
+) -> dict[str, Graph]:
+    """Return the graphs of the texts that will be compared, by text."""
+    check_lengths(drafts, references)
+    pairs = [(draft.text, reference.text) for draft, reference in zip(drafts, references, strict=True) if reference]
+    return _graphs((text for pair in pairs for text in pair), checkpoint, weights)
+
+
+def _graphs(texts: Iterable[str], checkpoint: str, weights: str | Path | None) -> dict[str, Graph]:
+    from wetread.metrics.neural import radgraph as network
+
+    words = {text: words_of(text, checkpoint) for text in texts}
+    encoder = opened(network.OPEN[checkpoint], locate(WEIGHTS[checkpoint], weights))
+    worded = [text for text, split in words.items() if split]
+    rows = dict(zip(worded, map(network.unpacked, encoder(worded)), strict=True))
+    return {text: Graph.of(split, rows.get(text, ())) for text, split in words.items()}
+
+
+def _level(facet: str, suffix: str, checkpoint: str, *, fold: bool = False) -> MetricEntry:
+    name = f"radgraph_{facet}{suffix}"
+    code = "its source since 87f11a1 (words lower-cased)" if fold else "radgraph 0.1.18 (case kept)"
+    return MetricEntry(
+        MetricSpec(
+            name, "higher", (0.0, 1.0), _modalities(checkpoint), "1", needs=(WEIGHTS[checkpoint].name,),
+            source=f"F1RadGraph, level {facet}, checkpoint {checkpoint}; {code}; corpus: mean",
+        ),
+        partial(level, metric=name, facet=facet, checkpoint=checkpoint, fold=fold),
+        MEAN,
+    )  # fmt: skip
+
+
+def _modalities(checkpoint: str) -> frozenset[str]:
+    # The original was made of chest radiographs alone; the later two of CT and MR as well.
+    return frozenset({"chest_xray"} if checkpoint == "radgraph" else ())
+
+
+RADGRAPH_SIMPLE = _level("simple", "", "radgraph-xl")
+RADGRAPH_PARTIAL = _level("partial", "", "radgraph-xl")
+RADGRAPH_COMPLETE = _level("complete", "", "radgraph-xl")
+RADGRAPH_SIMPLE_UNCASED = _level("simple", "_uncased", "radgraph-xl", fold=True)
+RADGRAPH_PARTIAL_UNCASED = _level("partial", "_uncased", "radgraph-xl", fold=True)
+RADGRAPH_COMPLETE_UNCASED = _level("complete", "_uncased", "radgraph-xl", fold=True)
+RADGRAPH_SIMPLE_ORIGINAL = _level("simple", "_original", "radgraph")
+RADGRAPH_PARTIAL_ORIGINAL = _level("partial", "_original", "radgraph")
+RADGRAPH_COMPLETE_ORIGINAL = _level("complete", "_original", "radgraph")
+RADGRAPH_SIMPLE_MODERN = _level("simple", "_modern", "modern-radgraph-xl")
+RADGRAPH_PARTIAL_MODERN = _level("partial", "_modern", "modern-radgraph-xl")
+RADGRAPH_COMPLETE_MODERN = _level("complete", "_modern", "modern-radgraph-xl")
+RADGRAPH_COMBINED = MetricEntry(
+    MetricSpec(
+        "radgraph_combined", "higher", (0.0, 1.0), _modalities("radgraph"), "1", needs=(WEIGHTS["radgraph"].name,),
+        source="CXR-Report-Metric 9c9ecad: half entity F1, half relation F1, checkpoint radgraph, case kept; corpus: mean",
+    ),
+    combined,
+    MEAN,
+)  # fmt: skip
