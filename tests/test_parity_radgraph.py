@@ -16,7 +16,7 @@ from wetread.errors import MissingError, UsageError
 from wetread.metrics import graphs
 from wetread.metrics.encoder import Encoder
 from wetread.metrics.graphs import Graph, words_of
-from wetread.metrics.neural.radgraph import OPEN, joined_places, unpacked
+from wetread.metrics.neural.radgraph import OPEN, joined_places
 from wetread.metrics.neural.radgraph_archive import ENCODER
 from wetread.metrics.radgraph import WEIGHTS, annotate
 from wetread.records import Report
@@ -97,7 +97,7 @@ def test_parity_entities_and_relations(name, batched):
     found = Encoder(model)(texts) if batched else [model.run([text])[0] for text in texts]
     compared = 0
     for item, features in zip(wanted, found, strict=True):
-        ours = Graph.of(words_of(item["text"], name), unpacked(features)).to_annotation()
+        ours = model.graph(item["text"], features).to_annotation()
         assert ours["text"] == item["annotation"]["text"]
         if near_a_tie(item):
             continue
@@ -180,14 +180,17 @@ def test_parity_of_the_metrics_with_their_levels(name):
 
 GRAPH = Graph.of(
     ("Mild", "Edema", "left", "lobe"),
-    [[0, 0, "OBS", [["modify", 1]]], [1, 1, "OBS", []], [2, 3, "ANAT", [["located_at", 1], ["modify", 2]]]],
+    [(0, 0, "OBS"), (1, 1, "OBS"), (2, 3, "ANAT")],
+    [(0, 1, 1), (2, 1, 0), (2, 2, 1)],
+    ("located_at", "modify"),
 )
 
 
 def test_a_graph_survives_the_packages_form():
     annotation = GRAPH.to_annotation()
     assert annotation["entities"]["3"]["relations"] == [["located_at", "2"], ["modify", "3"]]
-    assert Graph.from_annotation(annotation) == GRAPH == pickle.loads(pickle.dumps(GRAPH))
+    assert Graph.from_annotation(annotation).to_annotation() == annotation
+    assert pickle.loads(pickle.dumps(GRAPH)).to_annotation() == annotation
 
 
 def test_the_sets_of_each_level():
@@ -196,7 +199,7 @@ def test_the_sets_of_each_level():
     told = {("mild", "OBS", "modify", "edema"), ("left lobe", "ANAT", "located_at", "edema")}
     assert graphs.complete(GRAPH) == told | {("Edema", "OBS"), ("left lobe", "ANAT", "modify", "left lobe")}
     assert ("edema", "OBS") in graphs.complete(GRAPH, fold=True) & graphs.simple(GRAPH, fold=True)
-    assert ("Mild", "OBS", "Edema", "OBS", "modify") in graphs.relations(GRAPH)
+    assert (("Mild", "OBS"), ("Edema", "OBS"), "modify") in graphs.relations(GRAPH)
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -233,7 +236,7 @@ def slow_graph(state, vectors):
     keep = {span: float(network(f"{scorer}.0._module", looks[span], f"{scorer}.1._module")) for span in spans}
     kept = sorted(sorted(spans, key=lambda span: -keep[span])[: math.ceil(len(vectors) / 2)])
     entities = [span for span in spans if best[span]]
-    rows = [[*span, made.ENTITIES[best[span]], []] for span in entities]
+    links = []
     relation = "_relation._relation_{}.radgraph-xl__relation_labels"
     for one in kept:
         for other in kept:
@@ -243,8 +246,8 @@ def slow_graph(state, vectors):
             )
             label = int(torch.cat((torch.zeros(1), scores)).argmax())
             if label and one in entities and other in entities:
-                rows[entities.index(one)][3].append([made.RELATIONS[label - 1], entities.index(other)])
-    return rows
+                links.append([entities.index(one), entities.index(other), label - 1])
+    return [[*span, best[span]] for span in entities], sorted(links)
 
 
 def test_heads_agree_with_the_textbook(tmp_path):
@@ -259,9 +262,9 @@ def test_heads_agree_with_the_textbook(tmp_path):
 
     state = read(tmp_path / "radgraph", "radgraph-xl").state
     relations = 0
-    for rows, part in zip(found, vectors.split(lengths), strict=True):
-        assert json.loads(json.dumps(rows)) == slow_graph(state, part)
-        relations += sum(len(row[3]) for row in rows)
+    for (entities, links), part in zip(found, vectors.split(lengths), strict=True):
+        assert (entities.tolist(), links.tolist()) == slow_graph(state, part)
+        relations += len(links)
     assert relations > 20
 
 
@@ -323,7 +326,7 @@ def test_no_score_depends_on_the_batch(name, weights):
         entry(drafts, references[:1])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["radgraph_complete", "radgraph_partial_modern", "radgraph_combined"])
 def test_odd_reports_do_not_shift_others(name, weights):
     entry = metrics.get(name, weights)
     long = Report(" ".join(["heart size is small left opacity ."] * 1_500))

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from wetread.errors import UsageError
@@ -50,6 +51,12 @@ class Documents:
         for gram in sorted(self.frequencies):
             digest.update(f"{gram}\0{self.frequencies[gram]}\0".encode("utf-8", "surrogatepass"))
         return f"{self.n}.{digest.hexdigest()}"
+
+    @cached_property
+    def rarity(self) -> Mapping[str, float]:
+        """N-gram to ``ln N - ln df``; one that is left out has ``ln N``."""
+        whole = math.log(self.n)
+        return {gram: whole - math.log(count) for gram, count in self.frequencies.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -109,12 +116,10 @@ def cider_d_tokens(draft: Sequence[str], references: Sequence[Sequence[str]], co
 
 def _vectors(tokens: Sequence[str], counted: Documents) -> Vectors:
     weights, norms = [], []
-    whole = math.log(counted.n)
+    rarity, most = counted.rarity, math.log(counted.n)
     for size in ORDERS:
-        vector = {}
-        for gram, count in ngrams(tokens, size).items():
-            name = " ".join(gram)
-            vector[name] = count * (whole - math.log(counted.frequencies.get(name, 1)))
+        grams = tokens if size == 1 else map(" ".join, zip(*(tokens[start:] for start in range(size)), strict=False))
+        vector = {gram: count * rarity.get(gram, most) for gram, count in Counter(grams).items()}
         weights.append(vector)
         norms.append(math.sqrt(math.fsum(value * value for value in vector.values())))
     return weights, norms, max(0, len(tokens) - 1)

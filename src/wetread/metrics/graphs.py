@@ -8,9 +8,12 @@ last pair of sets (``entities``, ``relations``) is that of CXR-Report-Metric.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 Piece = tuple[object, ...]
 """One thing that a graph states, as a level of comparison sees it."""
@@ -34,7 +37,7 @@ def words_of(text: str, model: str) -> tuple[str, ...]:
     >>> words_of("No effusion (3.5 cm).", "radgraph")
     ('No', 'effusion', '(', '3', '.', '5', 'cm', ')', '.')
     >>> words_of("Left-sided (55%).", "radgraph-xl")
-    ('Left', '-', 'sided', '(', '55', '%).')
+    ('Left', '-', 'sided', '(', '55', '%', ')', '.')
     """
     if model == "radgraph":
         return tuple(_EDGE.sub(" ", text).split())
@@ -58,11 +61,9 @@ class Entity:
     """Number of its first word."""
     end: int
     """Number of its last word, inclusive."""
-    relations: tuple[tuple[str, int], ...] = ()
-    """Each relation from it: the relation's name and the place of the other entity in ``Graph.entities``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """What one report states."""
 
@@ -70,45 +71,48 @@ class Graph:
     """The report's words."""
     entities: tuple[Entity, ...] = ()
     """Its entities, by first word and then by length."""
+    links: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 3), dtype=np.int32))
+    """Its relations, of shape (relations, 3): number of the entity, of the other entity, and of the name in ``names``.
+
+    A report of a model out of hand can have millions of them, so they are kept as numbers."""
+    names: tuple[str, ...] = ()
+    """Names of the relations."""
 
     @classmethod
-    def of(cls, words: Sequence[str], found: Sequence[Sequence[Any]]) -> Graph:
-        """Return the graph of ``words`` from rows ``[first, last, label, [[relation, entity], …]]``."""
-        entities = tuple(
-            Entity(" ".join(words[first : last + 1]), label, first, last, tuple((name, other) for name, other in to))
-            for first, last, label, to in found
-        )
-        return cls(tuple(words), entities)
+    def of(
+        cls, words: Sequence[str], spans: Iterable[tuple[int, int, str]], links: Any = (), names: Sequence[str] = ()
+    ) -> Graph:
+        """Return the graph of ``words`` from its entities (first word, last word, label) and its links."""
+        entities = tuple(Entity(" ".join(words[first : last + 1]), label, first, last) for first, last, label in spans)
+        return cls(tuple(words), entities, np.asarray(links, dtype=np.int32).reshape(-1, 3), tuple(names))
 
     @classmethod
     def from_annotation(cls, annotation: Mapping[str, Any]) -> Graph:
         """Return the graph of an annotation in the package's form, in which entities are called "1", "2" and so on."""
-        places = {key: place for place, key in enumerate(annotation["entities"])}
-        entities = tuple(
-            Entity(
-                row["tokens"],
-                row["label"],
-                row["start_ix"],
-                row["end_ix"],
-                tuple((name, places[other]) for name, other in row["relations"]),
-            )
-            for row in annotation["entities"].values()
-        )
-        return cls(tuple(annotation["text"].split()), entities)
+        rows = annotation["entities"]
+        places = {key: place for place, key in enumerate(rows)}
+        told = [(places[key], places[to], name) for key, row in rows.items() for name, to in row["relations"]]
+        names = sorted({name for _, _, name in told})
+        entities = tuple(Entity(row["tokens"], row["label"], row["start_ix"], row["end_ix"]) for row in rows.values())
+        links = np.array([(one, other, names.index(name)) for one, other, name in told], dtype=np.int32).reshape(-1, 3)
+        return cls(tuple(annotation["text"].split()), entities, links, tuple(names))
 
     def to_annotation(self) -> dict[str, Any]:
         """Return the annotation in the form that the ``radgraph`` package gives one text."""
+        relations: list[list[list[str]]] = [[] for _ in self.entities]
+        for one, other, name in self.links.tolist():
+            relations[one].append([self.names[name], str(other + 1)])
         return {
             "text": " ".join(self.words),
             "entities": {
-                str(number): {
+                str(place + 1): {
                     "tokens": entity.tokens,
                     "label": entity.label,
                     "start_ix": entity.start,
                     "end_ix": entity.end,
-                    "relations": [[name, str(other + 1)] for name, other in entity.relations],
+                    "relations": relations[place],
                 }
-                for number, entity in enumerate(self.entities, 1)
+                for place, entity in enumerate(self.entities)
             },
             "data_source": None,
             "data_split": "inference",
@@ -117,15 +121,13 @@ class Graph:
 
 def simple(graph: Graph, fold: bool = False) -> frozenset[Piece]:
     """Return the entities as (words, label)."""
-    return frozenset((_case(entity, fold), entity.label) for entity in graph.entities)
+    return frozenset(_named(graph, fold))
 
 
 def partial(graph: Graph, fold: bool = False) -> frozenset[Piece]:
     """Return the entities as (words, label), with a third part, True, for those that a relation leaves."""
-    return frozenset(
-        (_case(entity, fold), entity.label, True) if entity.relations else (_case(entity, fold), entity.label)
-        for entity in graph.entities
-    )
+    linked = _linked(graph)
+    return frozenset((*piece, True) if place in linked else piece for place, piece in enumerate(_named(graph, fold)))
 
 
 def complete(graph: Graph, fold: bool = False) -> frozenset[Piece]:
@@ -133,21 +135,18 @@ def complete(graph: Graph, fold: bool = False) -> frozenset[Piece]:
 
     Words of entities with a relation are lower-cased in every version of the package.
     """
-    pieces: set[Piece] = set()
-    for entity in graph.entities:
-        if not entity.relations:
-            pieces.add((_case(entity, fold), entity.label))
-        for name, other in entity.relations:
-            pieces.add((entity.tokens.lower(), entity.label, name, graph.entities[other].tokens.lower()))
-    return frozenset(pieces)
+    linked = _linked(graph)
+    alone = {piece for place, piece in enumerate(_named(graph, fold)) if place not in linked}
+    lower = _named(graph, fold=True)
+    told = _distinct(graph, lower, [words for words, _ in lower])
+    return frozenset(alone | {(*lower[one], graph.names[name], lower[other][0]) for one, other, name in told})
 
 
 def relations(graph: Graph, fold: bool = False) -> frozenset[Piece]:
     """Return the relations as (entity, other entity, name), an entity being (words, label)."""
+    named = _named(graph, fold)
     return frozenset(
-        (_case(entity, fold), entity.label, _case(graph.entities[other], fold), graph.entities[other].label, name)
-        for entity in graph.entities
-        for name, other in entity.relations
+        (named[one], named[other], graph.names[name]) for one, other, name in _distinct(graph, named, named)
     )
 
 
@@ -171,5 +170,23 @@ def f1(counts: Mapping[str, float]) -> float:
     return 2 * counts["tp"] / total if total else 0.0
 
 
-def _case(entity: Entity, fold: bool) -> str:
-    return entity.tokens.lower() if fold else entity.tokens
+def _named(graph: Graph, fold: bool) -> list[tuple[str, str]]:
+    return [(one.tokens.lower() if fold else one.tokens, one.label) for one in graph.entities]
+
+
+def _linked(graph: Graph) -> frozenset[int]:
+    return frozenset(np.unique(graph.links[:, 0]).tolist())
+
+
+def _distinct(graph: Graph, near: Sequence[Hashable], far: Sequence[Hashable]) -> list[list[int]]:
+    """Return one of the links of each kind: those whose entities look alike, in ``near`` and in ``far``, and whose name is one."""
+    if not len(graph.links):
+        return []
+    one, other, name = graph.links.T.astype(np.int64)
+    kinds = (_numbered(near)[one] * len(far) + _numbered(far)[other]) * len(graph.names) + name
+    return cast(list[list[int]], graph.links[np.unique(kinds, return_index=True)[1]].tolist())
+
+
+def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from wetread.metrics.entry import MEAN, MetricEntry, score_pairs
 from wetread.records import MetricSpec, Report, Score
@@ -22,6 +23,7 @@ ZERO_MATCHES = 0.1
 _WORD = re.compile(r"\w+")
 
 
+@lru_cache(maxsize=8_192)
 def bleu_2_text(draft: str, reference: str) -> float:
     """Return the sentence BLEU-2 that ReXrank's scorer computes, 0 to 1.
 

@@ -29,13 +29,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wetread.errors import UsageError, nearest
 from wetread.metrics import graphs
 from wetread.metrics.encoder import opened
 from wetread.metrics.entry import MEAN, MetricEntry, check_lengths, score_pairs
-from wetread.metrics.graphs import Graph, words_of
+from wetread.metrics.graphs import Graph
 from wetread.metrics.weights import WeightsSpec, locate
 from wetread.records import MetricSpec, Report, Score
 
@@ -140,11 +140,12 @@ def _both(
 def _graphs(texts: Iterable[str], checkpoint: str, weights: str | Path | None) -> dict[str, Graph]:
     from wetread.metrics.neural import radgraph as network
 
-    words = {text: words_of(text, checkpoint) for text in texts}
+    distinct = list(dict.fromkeys(texts))
     encoder = opened(network.OPEN[checkpoint], locate(WEIGHTS[checkpoint], weights))
-    worded = [text for text, split in words.items() if split]
-    rows = dict(zip(worded, map(network.unpacked, encoder(worded)), strict=True))
-    return {text: Graph.of(split, rows.get(text, ())) for text, split in words.items()}
+    model = cast(network.RadGraphModel, encoder.model)
+    worded = [text for text in distinct if text.strip()]
+    found = dict(zip(worded, encoder(worded), strict=True))
+    return {text: model.graph(text, found[text]) if text in found else Graph() for text in distinct}
 
 
 def _level(facet: str, suffix: str, checkpoint: str, *, fold: bool = False) -> MetricEntry:

@@ -24,14 +24,14 @@ from transformers import AutoConfig, AutoModel
 
 from wetread.errors import MissingError
 from wetread.metrics.cache import Features
-from wetread.metrics.graphs import words_of
+from wetread.metrics.graphs import Graph, words_of
 from wetread.metrics.neural.radgraph_archive import ENCODER, WEIGHTS, Archive, check_names, read
-from wetread.metrics.neural.radgraph_heads import Heads, Row
+from wetread.metrics.neural.radgraph_heads import Found, Heads
 
 VERSION = "1"
 """Changes when the same checkpoint may give another graph."""
-ANNOTATION = "annotation"
-"""Name of the one feature of a text: its entities as UTF-8 JSON, ``[[first, last, label, [[relation, entity], …]], …]``."""
+ENTITIES, RELATIONS = "entities", "relations"
+"""Names of the features of a text, which hold numbers only: see ``radgraph_heads.Found``."""
 TOKENS = {"cpu": 2_048, "cuda": 65_536}
 """Word pieces, padding included, that the encoder reads at once: on a CPU few, so that what it computes stays in the cache."""
 _SPECIAL = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
@@ -99,8 +99,7 @@ class Wordpieces:
         if len(self._known) + len(new) > _KNOWN_WORDS:
             self._known.clear()
             new = list(dict.fromkeys(words))
-        # The official reader takes the slash off these two before they are tokenized.
-        # Half of a surrogate pair is no character and cannot be tokenized.
+        # The official reader takes the slash off these two. Half of a surrogate pair is no character: it is left out.
         spelled = [(word[1:] if word in ("/.", "/?") else word).encode("utf-8", "ignore").decode() for word in new]
         for word, encoding in zip(new, self._tokenizer.encode_batch(spelled, add_special_tokens=False), strict=True):
             self._known[word] = tuple(encoding.ids)
@@ -170,8 +169,9 @@ class RadGraphModel:
         return sum(map(len, pieces)) + len(self.wordpieces.start) + len(self.wordpieces.end)
 
     def run(self, texts: Sequence[str]) -> list[Features]:
-        """Return the annotation of each text. A text without words, or with nothing that can be tokenized, has no entities."""
-        found: list[list[Row]] = [[] for _ in texts]
+        """Return entities and relations of each text. A text without words, or with nothing that can be tokenized, has no entities."""
+        none = np.empty((0, 3), dtype=np.int32)
+        found: list[Found] = [(none, none) for _ in texts]
         cuts = [self.wordpieces.cut(words_of(text, self.name)) for text in texts]
         able = [number for number, cut in enumerate(cuts) if cut.segments]
         if able:
@@ -180,7 +180,13 @@ class RadGraphModel:
                 graphs = self.heads(vectors, [cuts[number].words for number in able])
             for number, graph in zip(able, graphs, strict=True):
                 found[number] = graph
-        return [{ANNOTATION: _packed(graph)} for graph in found]
+        return [{ENTITIES: entities, RELATIONS: relations} for entities, relations in found]
+
+    def graph(self, text: str, features: Features) -> Graph:
+        """Return the graph of a text from what ``run`` found in it."""
+        labels, names = self.heads.entity_labels, self.heads.relation_labels
+        rows = ((first, last, labels[label]) for first, last, label in features[ENTITIES].tolist())
+        return Graph.of(words_of(text, self.name), rows, features[RELATIONS], names)
 
     def _words(self, cuts: Sequence[Cut]) -> Tensor:
         """Return the vectors of all words of all texts, of shape (words, hidden), in single precision."""
@@ -210,15 +216,6 @@ class RadGraphModel:
         places, seen = torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
         output = self.encoder(input_ids=places, attention_mask=None if bool(mask.all()) else seen)
         return cast(Tensor, output.last_hidden_state).float()
-
-
-def unpacked(features: Features) -> list[Any]:
-    """Return the rows that ``run`` packed, for ``Graph.of``."""
-    return cast(list[Any], json.loads(features[ANNOTATION].tobytes()))
-
-
-def _packed(rows: Sequence[Row]) -> NDArray[np.uint8]:
-    return np.frombuffer(json.dumps(rows, separators=(",", ":")).encode(), dtype=np.uint8)
 
 
 def _encoder(archive: Archive) -> torch.nn.Module:

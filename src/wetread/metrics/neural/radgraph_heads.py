@@ -18,13 +18,14 @@ from torch import Tensor
 
 from wetread.metrics.neural.radgraph_archive import WIDTHS, Archive, hidden_dims
 
-PAIRS = 8_192
-"""Pairs of spans that are scored at once."""
-Row = tuple[int, int, str, list[tuple[str, int]]]
-"""An entity: first word, last word, label, and each relation with the place of the other entity."""
+CELLS = 1 << 23
+"""Pairs of spans that are scored at once, times the length of a span's description."""
 Layer = tuple[Tensor, Tensor]
 """Weight of shape (out, in) and bias of a linear layer."""
-Numbers = NDArray[np.int64]
+Numbers = NDArray[np.int32]
+Found = tuple[Numbers, Numbers]
+"""What is found in a text: its entities as (first word, last word, label), in order of their words, and its relations as
+(entity, other entity, label), in order, an entity being its row."""
 
 
 class Heads:
@@ -46,8 +47,8 @@ class Heads:
         self.share = np.float32(archive.config["model"]["modules"]["relation"]["spans_per_word"])
         self.max_width = int(archive.config["dataset_reader"]["max_span_width"])
 
-    def __call__(self, words: Tensor, lengths: Sequence[int]) -> list[list[Row]]:
-        """Return the entities of each text with their relations.
+    def __call__(self, words: Tensor, lengths: Sequence[int]) -> list[Found]:
+        """Return the entities and relations of each text.
 
         Parameters
         ----------
@@ -59,24 +60,21 @@ class Heads:
         labels, scores = self._spans(words, lengths)
         kept = self._kept(scores, lengths) & (labels > 0)
         first, width = torch.nonzero(labels, as_tuple=True)
+        entities = torch.stack((first, first + width, labels[first, width]), dim=1).cpu().numpy()
         bounds = np.cumsum([0, *lengths])
-        texts = np.searchsorted(bounds, first.cpu().numpy(), side="right") - 1
-        rows: list[list[Row]] = [[] for _ in lengths]
-        places: list[tuple[int, int]] = []
-        names = [self.entity_labels[label] for label in labels[first, width].tolist()]
-        for text, start, more, name in zip(texts.tolist(), first.tolist(), width.tolist(), names, strict=True):
-            start -= int(bounds[text])
-            places.append((text, len(rows[text])))
-            rows[text].append((start, start + more, name, []))
+        ends = np.searchsorted(entities[:, 0], bounds)  # of each text among the entities, which are in order
         chosen = torch.nonzero(kept[first, width]).flatten()
-        if len(chosen):
-            counts = np.bincount(texts[chosen.cpu().numpy()], minlength=len(lengths))
-            found = self._relations(words, first[chosen], width[chosen], scores[first, width][chosen], counts)
-            numbers = chosen.tolist()
-            for one, other, label in found:
-                text, place = places[numbers[one]]
-                rows[text][place][3].append((self.relation_labels[label], places[numbers[other]][1]))
-        return rows
+        numbers = chosen.cpu().numpy()
+        counts = np.diff(np.searchsorted(numbers, ends))
+        links = self._relations(words, first[chosen], width[chosen], scores[first, width][chosen], counts)
+        links[:, :2] = numbers[links[:, :2]]
+        cuts = np.searchsorted(links[:, 0], ends)
+        found: list[Found] = []
+        for text in range(len(lengths)):
+            mine = entities[ends[text] : ends[text + 1]] - np.array((bounds[text], bounds[text], 0))
+            between = links[cuts[text] : cuts[text + 1]] - np.array((ends[text], ends[text], 0))
+            found.append((mine.astype(np.int32), between.astype(np.int32)))
+        return found
 
     def _spans(self, words: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return label (0: none) and pruning score of each span by first word and width - 1; -inf past a text's end."""
@@ -109,13 +107,8 @@ class Heads:
         return kept
 
     def _relations(
-        self,
-        words: Tensor,
-        first: Tensor,
-        width: Tensor,
-        scores: Tensor,
-        counts: Numbers,
-    ) -> list[tuple[int, int, int]]:
+        self, words: Tensor, first: Tensor, width: Tensor, scores: Tensor, counts: NDArray[np.int64]
+    ) -> Numbers:
         """Return (span, other span, label) of each relation, in order; ``counts`` says how many spans each text has.
 
         The part of the first layer that sees the product of two spans is the same in both directions: it is computed once.
@@ -126,22 +119,23 @@ class Heads:
         heads, tails = spans @ weight[:, :size].T + bias, spans @ weight[:, size : 2 * size].T
         product = weight[:, 2 * size :].T.contiguous()
         one, other = _pairs(counts)
-        found: list[tuple[int, int, int]] = []
-        for begin in range(0, len(one), PAIRS):
-            i = torch.from_numpy(one[begin : begin + PAIRS]).to(words.device)
-            j = torch.from_numpy(other[begin : begin + PAIRS]).to(words.device)
+        step = max(1, CELLS // size)
+        found = [np.empty((0, 3), dtype=np.int32)]
+        for begin in range(0, len(one), step):
+            i = torch.from_numpy(one[begin : begin + step]).to(words.device)
+            j = torch.from_numpy(other[begin : begin + step]).to(words.device)
             shared = (spans[i] * spans[j]) @ product
             hidden = torch.stack((heads[i] + tails[j] + shared, heads[j] + tails[i] + shared)).relu_()
-            logits = _forward(hidden, self.relation[1:]) + (scores[i] + scores[j])[:, None]
-            best, label = logits.max(dim=-1)
+            best, label = (_forward(hidden, self.relation[1:]) + (scores[i] + scores[j])[:, None]).max(dim=-1)
             best[1].masked_fill_(i == j, -1.0)
             side, row = torch.nonzero(best > 0, as_tuple=True)
-            from_, to = torch.where(side == 0, i[row], j[row]), torch.where(side == 0, j[row], i[row])
-            found += zip(from_.tolist(), to.tolist(), label[side, row].tolist(), strict=True)
-        return sorted(found)
+            near, far = torch.stack((i, j))[side, row], torch.stack((j, i))[side, row]
+            found.append(torch.stack((near, far, label[side, row]), dim=1).int().cpu().numpy())
+        every = np.concatenate(found)
+        return every[np.lexsort((every[:, 1], every[:, 0]))]
 
 
-def _pairs(counts: Numbers) -> tuple[Numbers, Numbers]:
+def _pairs(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs (i, j), i <= j, of the spans of each text, spans being numbered through all texts."""
     total = int(counts.sum())
     numbers = np.arange(total)
