@@ -218,7 +218,9 @@ def test_radcliq_keeps_its_parts_and_averages_raw():
     assert v1.counts == dict(zip(radcliq.PARTS, (0.3, 0.4, 0.5, 0.6), strict=True))
     scores = [Score("radcliq_v1", value) for value in (-1.0, 2.0, None)]
     assert radcliq.RADCLIQ_V1.aggregate(scores) == 0.5
-    assert radcliq.RADCLIQ_V1.spec.better == "lower" and radcliq.RADCLIQ_V1.spec.bounds == pytest.approx((-1.4407, 12.609), abs=1e-3)
+    assert radcliq.RADCLIQ_V1.spec.better == "lower" and radcliq.RADCLIQ_V1.spec.bounds == pytest.approx(
+        (-1.4407, 12.609), abs=1e-3
+    )
     assert pickle.loads(pickle.dumps(radcliq.RADCLIQ_V1)).parts == radcliq.PARTS
 
 

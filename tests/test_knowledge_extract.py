@@ -361,3 +361,51 @@ def test_a_hedged_mention_fills_the_gaps_of_a_plain_one():
 def test_a_place_within_the_name_is_read(text, name, place):
     (found,) = extract(text)
     assert (found.name, found.location) == (name, place)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("COMPARISON: None\nIMPRESSION: Large effusion.", {"severe pleural effusion"}),
+        ("INDICATION: Cough\nFINDINGS:\nThere is edema.", {"pulmonary edema"}),
+        ("No effusion\nCardiomegaly", {"cardiomegaly"}),
+        ("There is a small left\npleural effusion.", {"mild left pleural effusion"}),
+        ("NO FOCAL\nCONSOLIDATION.", set()),
+        ("1.No pneumothorax 2.Left effusion", {"left pleural effusion"}),
+        ("Pneumothorax: None.", set()),
+        ("Effusion - absent.", set()),
+        ("Pneumonia: resolved.", set()),
+        ("Lines and tubes: none.", set()),
+        ("Heart: Enlarged.", {"cardiomegaly"}),
+        ("Heart size: Normal.", set()),
+        ("Lungs: Clear.", set()),
+        ("Pleural effusion: small, left.", {"mild left pleural effusion"}),
+        ("Pneumothorax cannot be identified.", set()),
+        ("Pneumothorax can no longer be identified.", set()),
+        ("Pneumothorax has been ruled out.", set()),
+        ("Cardiomegaly w/o edema.", {"cardiomegaly"}),
+        ("Nil effusion.", set()),
+        ("No improvement in the pneumonia.", {"unchanged pneumonia"}),
+        ("There is no doubt that this represents pneumonia.", {"pneumonia"}),
+        ("It is unclear whether there is pneumonia.", {"? pneumonia"}),
+        ("Pneumonia?", {"? pneumonia"}),
+        ("Skin fold mimicking pneumothorax.", set()),
+        ("Nothing to suggest pneumonia.", set()),
+        ("Opacity at the left lung base.", {"left lung opacity, lower zone"}),
+        ("ET tube tip 4 cm above the carina.", {"endotracheal tube, well placed"}),
+        ("ET tube tip in the right mainstem bronchus.", {"endotracheal tube, malpositioned"}),
+        ("Right IJ line with tip in the left brachiocephalic vein.", {"right central venous catheter"}),
+        ("Chest tube side port outside the pleural cavity.", {"chest tube, malpositioned"}),
+        ("Edema is better.", {"decreased pulmonary edema"}),
+        ("Enlarged right hilum.", {"right hilar enlargement"}),
+    ],
+)
+def test_reads_lines_and_idioms(text, expected):
+    words = [
+        ("? " if f.presence == "uncertain" else "")
+        + " ".join(filter(None, (f.change, f.severity, f.side, f.name)))
+        + (f", {f.location}" if f.location else "")
+        for f in extract(text)
+        if f.presence != "absent"
+    ]
+    assert set(words) == expected

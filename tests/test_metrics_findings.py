@@ -307,3 +307,9 @@ def test_to_claim_and_deny_is_never_better_than_to_claim(name):
     if entry.spec.better == "lower":
         claimed, said_both, denied = -claimed, -said_both, -denied
     assert claimed > said_both >= denied or (name == "findings_precision" and claimed >= said_both)
+
+
+def test_silence_is_not_similar_to_a_normal_report():
+    similarity = metrics.get("report_similarity")
+    assert similarity([Report("."), Report("")], [Report("Lungs are clear.")] * 2)[0].value == 0
+    assert similarity([Report("Normal chest.")], [Report("Lungs are clear.")])[0].value == 1

@@ -109,7 +109,9 @@ def test_open_folder_and_missing(tmp_path):
         open_study(tmp_path / "filn.png")
     with pytest.raises(MissingError):
         find_studies([tmp_path / "no" / "where.png"])  # at once, not when it is walked
-    missing = [item for item in find_studies([tmp_path / "film.png", tmp_path / "filn.png"]) if isinstance(item, Problem)]
+    missing = [
+        item for item in find_studies([tmp_path / "film.png", tmp_path / "filn.png"]) if isinstance(item, Problem)
+    ]
     assert [item.status for item in missing] == ["failed"]
     assert "Did you mean 'film.png'" in missing[0].reason
 

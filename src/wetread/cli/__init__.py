@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 import wetread
-from wetread.cli import demo, draft, evaluate, explain, label, phantom, train
+from wetread.cli import compare, demo, draft, evaluate, explain, label, phantom, rexrank, score, train
 from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError
 
 _INTERRUPTED = "interrupted; what a run folder holds is kept. The same command with the same --out continues there."
@@ -28,12 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
+app.command("compare")(compare.run)
 app.command("demo")(demo.run)
 app.command("draft")(draft.run)
 app.command("evaluate")(evaluate.run)
 app.command("explain")(explain.run)
 app.command("label")(label.run)
 app.command("phantom")(phantom.run)
+app.command("score")(score.run)
+app.add_typer(rexrank.app, name="rexrank")
 app.add_typer(train.app, name="train")
 
 

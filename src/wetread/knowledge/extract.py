@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from wetread.knowledge.attach import read
 from wetread.knowledge.merge import CHANGE_RANK, Said, merge
 from wetread.knowledge.ontology import FindingSpec, Knowledge, load
 from wetread.knowledge.scope import Mention
-from wetread.knowledge.text import header, sentences
+from wetread.knowledge.text import headed, header, sentences
 from wetread.records import CHANGES, SEVERITIES, Change, Finding, Presence, Report, Side
 
 _LONGEST_CACHED = 2_000
@@ -73,10 +74,14 @@ def _extract(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
         everything = of_all or everything
         if of_last and mentions:
             mentions[-1] = _changed(mentions[-1], of_last)
+        asked = text[end : end + 1] == "?"
         for one in said:
             span = one.finding.span or (0, 0)
             moved = (span[0] + start, span[1] + start)
-            mentions.append(Said(_with(one.finding, span=moved), one.implied, one.plain))
+            finding = _with(one.finding, span=moved)
+            if asked and finding.presence == "present":
+                finding = replace(finding, presence="uncertain")
+            mentions.append(Said(finding, one.implied, one.plain))
     merged = merge(mentions)
     if everything:
         merged = [_with(f, change="unchanged") if f.presence == "present" and not f.change else f for f in merged]
@@ -85,9 +90,9 @@ def _extract(text: str, knowledge: Knowledge) -> tuple[Finding, ...]:
 
 def _statements(text: str, knowledge: Knowledge) -> Iterator[tuple[int, int]]:
     """Yield the sentences that assert something: without section headers and the sections that only ask."""
-    pattern, skip = _headers(knowledge)
+    pattern, skip, breaks = _headers(knowledge)
     skipping = False
-    for start, end in sentences(text):
+    for start, end in _pieces(text, breaks):
         match = pattern.match(text, start, end)
         while match is not None:
             skipping = match.group(1).lower() in skip
@@ -99,12 +104,23 @@ def _statements(text: str, knowledge: Knowledge) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
+def _pieces(text: str, breaks: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Yield the sentences, cut before section headers too."""
+    for start, end in sentences(text):
+        for cut in breaks.finditer(text, start, end):
+            if cut.start() > start:
+                yield start, cut.start()
+            start = cut.end()
+        yield start, end
+
+
 @lru_cache(maxsize=8)
-def _headers(knowledge: Knowledge) -> tuple[re.Pattern[str], frozenset[str]]:
-    """Return the pattern of a section header and the names of the sections that assert nothing."""
+def _headers(knowledge: Knowledge) -> tuple[re.Pattern[str], frozenset[str], re.Pattern[str]]:
+    """Return the pattern of a section header, the names of the sections that assert nothing, and the breaks before headers."""
     heads = knowledge.words["headers"]
     skip = frozenset(name.lower() for name in heads["skip"])
-    return header(frozenset(heads["read"]) | skip), skip
+    every = frozenset(heads["read"]) | skip
+    return header(every), skip, headed(every)
 
 
 @lru_cache(maxsize=65_536)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from wetread.knowledge.ontology import Knowledge, Location
+from wetread.knowledge.ontology import Knowledge, Location, NormalSpec
 from wetread.knowledge.text import Speller, Trie, expand
 
 
@@ -36,6 +36,15 @@ _WORD_SETS = (
 )  # fmt: skip
 
 
+class Subject(NamedTuple):
+    """What a phrase says that may be called normal."""
+
+    normal: NormalSpec
+    """What is then denied."""
+    places: tuple[Location, ...] = ()
+    """Places that it names too: the base of "lung bases"."""
+
+
 class Lexicon:
     """All phrases of a knowledge file in one trie, and its sets of single words, each under its name in the file."""
 
@@ -62,7 +71,8 @@ class Lexicon:
                     self.trie.add(phrase, ("finding", Named(spec.name, self._inside(phrase))))
         for normal in knowledge.normals:
             self._add_all("abnormal", normal.abnormalities, normal)
-            self._add_all("subject", normal.subjects, normal)
+            for phrase in (" ".join(one) for term in normal.subjects for one in expand(term)):
+                self.trie.add(phrase, ("subject", Subject(normal, self._inside(phrase))))
         for place in knowledge.locations:
             self._add_all("place", place.terms, place)
         for kind, group in (("side", "sides"), ("severity", "severities"), ("change", "changes")):

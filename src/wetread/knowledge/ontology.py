@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from wetread.errors import KnowledgeError, MissingError, nearest
+from wetread.errors import KnowledgeError, MissingError, UsageError, nearest
 from wetread.records import Change, Severity, Side
 
 Urgency = Literal["urgent", "actionable", "minor", "benign"]
@@ -213,6 +213,8 @@ def load(path: str | Path | None = None) -> Knowledge:
     if path is None:
         return _packaged()
     file = Path(path)
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; give a YAML file of knowledge.")
     try:
         stamp = file.stat().st_mtime_ns
     except OSError:

@@ -100,12 +100,28 @@ _SEPARATORS = frozenset({"hard", "with", "list", "or"})
 _ATTRIBUTES = frozenset({"side", "place", "severity", "change"})
 
 
+_NAMES = 4
+"""Most words before the colon of "name: value"."""
+_VALUES = 8
+"""Most words after it."""
+
+
+def _joined(tokens: list[Token], lex: Lexicon) -> list[Token]:
+    """Return the tokens of "Pneumothorax: none" without the colon or dash, which parts clauses anywhere else."""
+    for at, token in enumerate(tokens[: _NAMES + 1]):
+        if token.word in (":", "--"):
+            if at and len(tokens) - at - 1 <= _VALUES and lex.verbs.isdisjoint(one.word for one in tokens):
+                return [*tokens[:at], *tokens[at + 1 :]]
+            break
+    return tokens
+
+
 class Walk:
     """First pass: mentions with their presence, and attributes with their place."""
 
     def __init__(self, lex: Lexicon, tokens: list[Token]) -> None:
         self.lex = lex
-        self.tokens = tokens
+        self.tokens = tokens = _joined(tokens, lex)
         self.words = [token.word for token in tokens]
         self.items = lex.items(self.words)
         self.mentions: list[Mention] = []
@@ -267,6 +283,9 @@ class Walk:
         elif kind == "abnormal":
             self._abnormal(item)
         elif kind == "subject":
+            where = (self.clause, self.group, self.chunk, True)
+            for place in item.value.places:
+                self.attributes.append(Attribute("place", place, item.first, *where))
             self._subject(item)
         elif kind == "normal":
             self._normal(index, item)
@@ -274,6 +293,10 @@ class Walk:
     def _negate(self, item: Item, inside: Mention | None) -> None:
         if inside is not None:
             inside.negated = True
+            return
+        if item.last + 1 >= len(self.words) and len(self.mentions) > self.group_start:
+            for mention in self.mentions[max(self.group_start, len(self.mentions) - REACH) :]:
+                mention.negated = True  # "pneumothorax: none" has nothing after it to deny
             return
         self.negated, self.qualified = True, "qualified" in item.value
         self.hedged = False
@@ -299,7 +322,7 @@ class Walk:
 
     def _subject(self, item: Item) -> None:
         if self.normal_ahead is not None:
-            self._imply(item.value, self.normal_ahead.first, item.last)
+            self._imply(item.value.normal, self.normal_ahead.first, item.last)
         else:
             self.subjects.append(item)
 
@@ -314,7 +337,7 @@ class Walk:
             self.normal_ahead = item
             return
         for subject in self.subjects:
-            self._imply(subject.value, subject.first, item.last)
+            self._imply(subject.value.normal, subject.first, item.last)
         self.subjects.clear()
 
     def _imply(self, normal: NormalSpec, first: int, last: int, *, qualified: bool = False) -> None:

@@ -16,6 +16,8 @@ _BOUNDARY = re.compile(
       | \n[^\S\n]*\n\s*           # an empty line
       | \n\s*(?=\d{1,2}[.)]\s|[-*\u2022]\s)   # a new item of a list
       | (?<=\s)\d{1,2}\)(?=\s)    # 2) within a line
+      | (?<=\s)\d{1,2}\.(?=[A-Z])   # 2.Left effusion
+      | (?<![,;:(\s])[^\S\n]*\n[^\S\n]*(?=[A-Z][a-z])   # a line that ends without a stop before one that begins anew
     """,
     re.VERBOSE,
 )
@@ -192,6 +194,12 @@ class Trie:
                 yield child, (*used, index)
             if words[index] in self.walls:
                 return
+
+
+def headed(names: frozenset[str]) -> re.Pattern[str]:
+    """Return the pattern of the line break before a section header: where a section begins though no stop ended the last."""
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile(r"\n[^\S\n]*(?=(?:" + "|".join(map(re.escape, longest_first)) + r")\s*:)", re.IGNORECASE)
 
 
 def header(names: frozenset[str]) -> re.Pattern[str]:

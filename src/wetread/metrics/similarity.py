@@ -32,7 +32,8 @@ COSTS: dict[Kind, float] = {
 def report_similarity(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """Share of the weight of all stated findings that the two reports agree on; corpus: mean.
 
-    What a draft claims and denies is not stated. Two reports that state no finding agree fully: 1. ``counts`` holds the weight stated and the weight lost.
+    What a draft claims and denies is not stated; a draft that says nothing of any
+    finding, not even that there is none, scores 0 where its reference says something. Two reports that state no finding agree fully: 1. ``counts`` holds the weight stated and the weight lost.
     """
     return score_pairs("report_similarity", _judge, drafts, references)
 
@@ -46,6 +47,8 @@ def _judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
         if finding.presence != "absent" or finding.change == "resolved"
     )
     lost = sum(COSTS[error.kind] * _weight(error.finding) for error in differences_of(reference, draft))
+    if not claimed and truth:
+        return 0.0, {"stated": stated, "lost": stated}  # silence denies nothing
     value = max(0.0, 1.0 - lost / stated) if stated else 1.0
     return value, {"stated": stated, "lost": lost}
 

@@ -93,7 +93,7 @@ class Report:
         parts = (("Findings", self.findings), ("Impression", self.impression))
         return " ".join(f"{name}: {text.strip()}" for name, text in parts if text.strip())
 
-    @property
+    @cached_property
     def sections(self) -> tuple[str, ...]:
         """Names of the sections that are not empty, in order."""
         parts = (("findings", self.findings), ("impression", self.impression))

@@ -242,28 +242,56 @@ def guard(drafts: Sequence[Draft], references: Sequence[Report]) -> GuardReport:
 
 
 def _alarms(unreadable: int, values: Mapping[str, float | None], references: Sequence[Report]) -> tuple[str, ...]:
-    alarms = []
+    texts = Counter(normalised(reference) for reference in references)
+    contradicting = sum(any(f.denied for f in findings_of(one)) for one in references)
+    n = len(references)
+    return alarms(
+        values,
+        n=n,
+        unreadable=unreadable,
+        usual_template=max(texts.values(), default=0) / n if n else 0.0,
+        usual_contradicting=contradicting / n if n else 0.0,
+    )
+
+
+def alarms(
+    values: Mapping[str, float | None],
+    *,
+    n: int,
+    unreadable: int,
+    usual_template: float,
+    usual_contradicting: float,
+) -> tuple[str, ...]:
+    """Return what to look into, in words.
+
+    Parameters
+    ----------
+    values
+        Corpus value of each guard.
+    n
+        Drafts looked at.
+    unreadable
+        Drafts that hold no report.
+    usual_template, usual_contradicting
+        Template share and contradiction share of the references, 0 to 1.
+    """
+    found = []
     low, high = LENGTH_RATIO_ALARM
     length, template = values["length_ratio"], values["template_share"]
     if length is not None and not low <= length <= high:
-        alarms.append(f"length ratio {length:.2f} is outside {low} to {high}")
-    if template is not None and references:
-        texts = Counter(normalised(reference) for reference in references)
-        usual = max(texts.values()) / len(references)
-        if template > 2 * usual and template * len(references) > 2:
-            alarms.append(f"{template:.0%} of the drafts are one text; among the references it is {usual:.0%}")
+        found.append(f"length ratio {length:.2f} is outside {low} to {high}")
+    if template is not None and n and template > 2 * usual_template and template * n > 2:
+        found.append(f"{template:.0%} of the drafts are one text; among the references it is {usual_template:.0%}")
     if unreadable:
-        alarms.append(f"{unreadable} drafts hold no report")
+        found.append(f"{unreadable} drafts hold no report")
     contradicting = values["contradiction_share"]
-    if contradicting and references:
-        usual = sum(any(f.denied for f in findings_of(one)) for one in references) / len(references)
-        if contradicting > CONTRADICTION_ALARM + usual:
-            alarms.append(
-                f"{contradicting:.0%} of the drafts claim and deny one finding; among the references {usual:.0%} do"
-            )
+    if contradicting and n and contradicting > CONTRADICTION_ALARM + usual_contradicting:
+        found.append(
+            f"{contradicting:.0%} of the drafts claim and deny one finding; among the references {usual_contradicting:.0%} do"
+        )
     if values["abnormal_f1"] == 0:
-        alarms.append("no finding of any abnormal study was called")
-    return tuple(alarms)
+        found.append("no finding of any abnormal study was called")
+    return tuple(found)
 
 
 def _length_keys(scores: Sequence[Score]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ Scores are keyed by study id. Studies without a value are left out of both value
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,14 @@ RESAMPLES = 2_000
 """Resamples unless said otherwise: a 2.5% tail of 50."""
 LEVEL = 0.95
 """Coverage unless said otherwise."""
+NEAR = 1e-12
+"""Differences of sums of floats below this are 0."""
 CHUNK_CELLS = 2_000_000
 """Resamples × studies held at once, so that memory stays at tens of megabytes."""
 
 Floats = NDArray[np.float64]
+Fold = Callable[[Floats], Floats]
+"""Sums of shape (…, k) to corpus values of shape (…)."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def paired(
     """
     aggregation = aggregation_of(name)
     _check_options(resamples, level)
-    _check_same(scores_a, scores_b)
+    check_same(scores_a, scores_b)
     kept = [s for s in sorted(scores_a) if scores_a[s].value is not None and scores_b[s].value is not None]
     if not kept:
         return Paired(None, None, None, None, 0)
@@ -207,6 +211,78 @@ def interval(
     grouped = _by_cluster(matrix, kept, clusters)
     low, high = _interval(_resampled(MEAN, [grouped], resamples, seed)[0], level)
     return Estimate(_plain(float(matrix[:, 0].mean())), low, high, len(kept))
+
+
+def resampled_sums(matrix: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Return the column sums of each resample, shape (n, k) to (resamples, k).
+
+    The drawing is that of ``estimate``, so that many metrics of the same n rows share one. Equal columns are summed once.
+
+    >>> resampled_sums(np.ones((3, 1)), resamples=2).tolist()
+    [[3.0], [3.0]]
+    """
+    _check_options(resamples, LEVEL)
+    places: dict[bytes, int] = {}
+    index = [places.setdefault(column.tobytes(), len(places)) for column in np.ascontiguousarray(matrix.T)]
+    first = list(dict.fromkeys(index))
+    distinct = np.ascontiguousarray(matrix[:, [index.index(place) for place in first]])
+    sums = np.concatenate([weights @ distinct for weights in _draws(len(matrix), resamples, seed)])
+    return sums[:, index]
+
+
+def swapped_sums(first: Floats, second: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[Floats, Floats]:
+    """Return both systems' column sums, shape (resamples, k) each, with the two swapped in every row or not by a coin.
+
+    This is the drawing of approximate randomisation (Noreen 1989): if the systems are alike, any such swap is as likely.
+    """
+    _check_options(resamples, LEVEL)
+    middle, half = (first + second).sum(axis=0) / 2, (first - second) / 2
+    moved = np.flatnonzero(half.any(axis=0))  # what is equal in both is moved by no swap
+    generator = np.random.default_rng(seed)
+    chunk = max(1, CHUNK_CELLS // len(first))
+    parts = []
+    for start in range(0, resamples, chunk):
+        coins = generator.integers(0, 2, size=(min(chunk, resamples - start), len(first)), dtype=np.int8)
+        parts.append((2.0 * coins - 1.0) @ half[:, moved])
+    swing = np.zeros((resamples, first.shape[1]))
+    swing[:, moved] = np.concatenate(parts)
+    return middle + swing, middle - swing
+
+
+def randomised_p(observed: float, differences: Floats) -> float:
+    """Return the two-sided p of approximate randomisation, (count + 1) / (resamples + 1), never 0.
+
+    Counted are the differences at least as far from 0 as the observed one; one that is undefined counts too.
+
+    >>> randomised_p(0.5, np.array([0.1, -0.5, 0.2]))
+    0.5
+    """
+    far = np.isnan(differences) | (np.abs(differences) >= abs(observed) - NEAR)
+    return (int(np.count_nonzero(far)) + 1) / (len(differences) + 1)
+
+
+def bootstrap_p(differences: Floats) -> float:
+    """Return the two-sided bootstrap p of resampled differences, as ``paired`` gives it."""
+    return _p_value(differences)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number by Holm's step-down (1979), in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [1.0] * len(values)
+    least = 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=lambda one: values[one])):
+        least = max(least, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = least
+    return corrected
+
+
+def percentiles(values: Floats, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """Return the ends of the percentile interval of resampled values; undefined ones (NaN) are left out."""
+    return _interval(values, level)
 
 
 def _by_cluster(matrix: Floats, studies: Sequence[str], clusters: Mapping[str, str] | None) -> Floats:
@@ -259,13 +335,14 @@ def _interval(values: Floats, level: float) -> tuple[float | None, float | None]
 def _p_value(differences: Floats) -> float:
     defined = differences[~np.isnan(differences)]
     # Sums of floats: a difference that is 0 on paper may be a hair off it.
-    near = np.abs(defined) < 1e-12
+    near = np.abs(defined) < NEAR
     below = int(np.count_nonzero((defined < 0) | near))
     above = int(np.count_nonzero((defined > 0) | near))
     return min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1))
 
 
-def _check_same(scores_a: Mapping[str, Score], scores_b: Mapping[str, Score]) -> None:
+def check_same(scores_a: Mapping[str, object], scores_b: Mapping[str, object]) -> None:
+    """Refuse two systems whose study ids differ (``UsageError``); the first of them are named."""
     only_a, only_b = sorted(scores_a.keys() - scores_b.keys()), sorted(scores_b.keys() - scores_a.keys())
     if only_a or only_b:
         raise UsageError(

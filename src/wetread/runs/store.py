@@ -61,8 +61,12 @@ class JsonLines:
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write the records, a line each, and wait until they are on the disk."""
+        self.append_text([json.dumps(record, ensure_ascii=False) for record in records])
+
+    def append_text(self, records: Iterable[str]) -> None:
+        """Write records that are JSON already, a line each, and wait until they are on the disk."""
         self._repair()
-        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+        data = "".join(record + "\n" for record in records).encode()
         try:
             with self.path.open("ab") as file:
                 file.write(data)
@@ -154,6 +158,11 @@ class RunFolder:
         return any(record["event"] == what for record in self.events.read())
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what ``run.json`` of a folder says (``RunError`` when it cannot be read)."""
+    return _load(folder / RUN_FILE)
+
+
 def signature(config: Mapping[str, Any]) -> str:
     """Return 12 hex digits that stand for a config.
 
@@ -163,11 +172,11 @@ def signature(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that a kill leaves either the old file or the new one."""
+def write_atomic(path: Path, text: str | Iterable[str]) -> None:
+    """Write ``text``, or its pieces one after the other, so that a kill leaves either the old file or the new one."""
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
@@ -183,19 +192,24 @@ def write_json(path: Path, body: Any) -> None:
     UsageError
         It is a folder.
     """
-    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    write_pieces(path, [json.dumps(body, indent=2, ensure_ascii=False) + "\n"])
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write pieces of text to ``path`` one after the other; for the rest as ``write_json``."""
     if str(path) == "-":
-        sys.stdout.write(text)
+        sys.stdout.writelines(pieces)
         return
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the name of a file.")
     try:
         if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
-            path.write_text(text, encoding="utf-8")
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(pieces)
             return
         target = path.resolve() if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, text)
+        write_atomic(target, pieces)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}. Free space or give another file.") from error
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import TextIOWrapper
@@ -88,6 +88,9 @@ class ReportTable:
     def _reports(self) -> Iterator[ReportText]:
         raise NotImplementedError
 
+    def _moved(self, position: int) -> None:
+        self.position = position
+
 
 class _Csv(ReportTable):
     def __init__(self, path: Path, column: str | None) -> None:
@@ -124,25 +127,7 @@ class _Csv(ReportTable):
                 yield _report(line, record, self._layout)
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows that are not blank, each with the line on which it begins."""
-        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-        line = 1
-        with self.path.open("rb") as file:
-            rows = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-            try:
-                for row in rows:
-                    self.position = file.tell()
-                    if row:
-                        yield line, row
-                    line = rows.line_num + 1
-            except csv.Error as error:
-                raise StudyError(
-                    f"{self.path.name}, line {line}: not CSV ({error}); put a text with commas, quotes or line breaks "
-                    "in double quotes, and double those within."
-                ) from error
-            except UnicodeDecodeError:
-                with self.path.open("rb") as raw:
-                    raise not_utf8(self.path.name, raw) from None
+        return csv_rows(self.path, self._moved)
 
 
 class _Jsonl(ReportTable):
@@ -176,23 +161,7 @@ class _Jsonl(ReportTable):
                 yield _report(line, record, layout)
 
     def _records(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Yield the objects, each with its line; what is none comes as the words that say why."""
-        self.position = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                self.position += len(line)
-                data = line.removeprefix(BOM.encode()) if number == 1 else line
-                if not data.strip():
-                    continue
-                try:
-                    record = json.loads(data.decode("utf-8"))
-                except UnicodeDecodeError as error:
-                    yield number, f"not UTF-8 (byte 0x{data[error.start]:02x})"
-                except (ValueError, RecursionError) as error:
-                    yield number, f"not JSON ({str(error).partition(':')[0]})"
-                else:
-                    what = type(record).__name__
-                    yield number, record if isinstance(record, dict) else f"a JSON {what} where an object must be"
+        return json_lines(self.path, self._moved)
 
 
 def open_table(path: Path, column: str | None = None) -> ReportTable:
@@ -218,6 +187,62 @@ def open_table(path: Path, column: str | None = None) -> ReportTable:
     if suffix not in SUFFIXES and not path.is_dir():
         raise UsageError(f"{path.name}: allowed are files that end in {' or '.join(SUFFIXES)}; name or convert it so.")
     return _Csv(path, column) if suffix == ".csv" else _Jsonl(path, column)
+
+
+def csv_rows(path: Path, moved: Callable[[int], None] = lambda position: None) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not blank, each with the line on which it begins.
+
+    ``moved`` is called with the bytes read so far.
+
+    Raises
+    ------
+    StudyError
+        The quotes are broken or it is not UTF-8; names the line.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
+    line = 1
+    with path.open("rb") as file:
+        rows = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+        try:
+            for row in rows:
+                moved(file.tell())
+                if row:
+                    yield line, row
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise StudyError(
+                f"{path.name}, line {line}: not CSV ({error}); put a text with commas, quotes or line breaks "
+                "in double quotes, and double those within."
+            ) from error
+        except UnicodeDecodeError:
+            with path.open("rb") as raw:
+                raise not_utf8(path.name, raw) from None
+
+
+def json_lines(
+    path: Path, moved: Callable[[int], None] = lambda position: None
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield the objects of a JSONL file, each with its line; what is none comes as the words that say why.
+
+    ``moved`` is called with the bytes read so far.
+    """
+    position = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            position += len(line)
+            moved(position)
+            data = line.removeprefix(BOM.encode()) if number == 1 else line
+            if not data.strip():
+                continue
+            try:
+                record = json.loads(data.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield number, f"not UTF-8 (byte 0x{data[error.start]:02x})"
+            except (ValueError, RecursionError) as error:
+                yield number, f"not JSON ({str(error).partition(':')[0]})"
+            else:
+                what = type(record).__name__
+                yield number, record if isinstance(record, dict) else f"a JSON {what} where an object must be"
 
 
 class _Layout(NamedTuple):

@@ -1,0 +1,264 @@
+"""The scoring of one chunk of studies, here or in processes of their own: the same chunks, the same order, the same bits.
+
+A chunk goes in with everything that scoring it takes; counts in columns, finished lines for the run folder and memberships
+of strata come out. What is sent between processes is small and holds no object of a metric.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from wetread import metrics
+from wetread.metrics.entry import CompositeEntry, CorpusEntry, MetricEntry
+from wetread.metrics.facts import findings_of, is_abnormal, present_of
+from wetread.records import Report, Score
+from wetread.rewards import guards
+from wetread.runs.scoring_sums import Cells, Columns
+from wetread.studies.matching import Pair, digest
+
+GUARDS = ("length_ratio", "duplicate_share", "template_share", "contradiction_share", "abnormal_f1")
+"""What stands beside the metrics in every table."""
+DRAFTS = "drafts"
+"""The system that is judged."""
+ENDPOINT = "endpoint"
+"""What the needs of a metric say that asks a judge and not a network of its own."""
+ENOUGH = 2_000
+"""Studies from which on a process per core is worth its start."""
+MOST_WORKERS = 8
+"""Processes at most, unless more are asked for."""
+_SELDOM = (200_000, 50, 100)
+"""When to look for cycles of garbage: scoring makes many small objects and next to no cycles, and looking costs a third."""
+
+Flags = Sequence[tuple[bool, bool]]
+"""For each draft whether its text occurs more than once and whether it is the most frequent one."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Metrics as they are used, those that need a corpus frozen on it; picklable."""
+
+    names: tuple[str, ...]
+    """Metrics in the order of the table."""
+    entries: Mapping[str, MetricEntry]
+    """These, and what composite ones are made of."""
+    weights: str | None = None
+    """Folder of the metrics' weights."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the weights and services that are needed."""
+        return tuple(sorted({one for entry in self.entries.values() for one in entry.spec.needs}))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Metrics that ask an endpoint about each pair; it is not asked about baselines."""
+        return tuple(name for name in self.names if any(ENDPOINT in one for one in self.entries[name].spec.needs))
+
+    def judge(self, drafts: Sequence[Report], references: Sequence[Report]) -> dict[str, list[Score]]:
+        """Return the scores of ``judges``."""
+        if not self.judges or not drafts:
+            return {name: [] for name in self.judges}
+        return metrics.score(self.judges, drafts, references, weights=self.weights, entries=self.entries)
+
+    def __call__(self, drafts: Sequence[Report], references: Sequence[Report], flags: Flags) -> dict[str, list[Score]]:
+        """Return metric or guard to one score a pair; the judges are not asked."""
+        judges = self.judges
+        names = [name for name in self.names if name not in judges]
+        found = metrics.score(names, drafts, references, weights=self.weights, entries=self.entries)
+        found |= {name: [Score(name, None, "no judge is asked about a baseline")] * len(drafts) for name in judges}
+        for name in ("length_ratio", "contradiction_share", "abnormal_f1"):
+            found[name] = guards.get(name)(drafts, references)
+        for place, name in enumerate(("duplicate_share", "template_share")):
+            found[name] = [Score(name, float(flag[place])) for flag in flags]
+        return {name: found[name] for name in (*self.names, *GUARDS)}
+
+    def signature(self, name: str, n: int, sections: str) -> str:
+        """Return the signature of a metric or guard; precision and recall beside an F1 have that of the F1."""
+        if name not in self.entries and name not in GUARDS:
+            base, _, what = name.rpartition("_")
+            head, rest = self.signature(base, n, sections).split("|", 1)
+            return f"{head}_{what}|{rest}"
+        spec = guards.get(name) if name in GUARDS else self.entries[name].spec
+        return spec.signature(sections=sections, n=n)
+
+    def better(self, name: str) -> str:
+        """Return the direction of a metric or guard: ``higher``, ``lower`` or ``one``."""
+        if name in GUARDS:
+            return {"length_ratio": "one", "abnormal_f1": "higher"}.get(name, "lower")
+        return self.entries[name].spec.better if name in self.entries else "higher"
+
+
+def scorer(names: Sequence[str], references: Iterable[Report], weights: str | Path | None = None) -> Scorer:
+    """Return the scorer of these metrics; ``references`` are the whole corpus, read only where a metric needs it."""
+    entries: dict[str, MetricEntry] = {}
+    wanted = list(names)
+    for name in wanted:  # grows while it is walked: parts may have parts
+        entry = metrics.get(name, weights)
+        wanted += [part for part in (entry.parts if isinstance(entry, CompositeEntry) else ()) if part not in wanted]
+        entries[name] = entry.freeze(references) if isinstance(entry, CorpusEntry) else entry
+    return Scorer(tuple(names), entries, None if weights is None else str(weights))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some studies and what every system says of them."""
+
+    pairs: Sequence[Pair]
+    """The studies."""
+    groups: Sequence[int]
+    """Group of each study, for the sums by patient."""
+    systems: Mapping[str, tuple[Sequence[Report], Flags]]
+    """System to its drafts and their flags."""
+    columns: Sequence[str] = ()
+    """Metadata columns that make strata."""
+    kept: Sequence[Mapping[str, Any]] = ()
+    """Scores of the first studies' drafts that are stored already."""
+    lines: bool = False
+    """Whether lines for the run folder are wanted."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a chunk."""
+
+    cells: Mapping[str, tuple[list[tuple[str, str]], Cells]]
+    """System to the meaning of its columns and the counts in them."""
+    lines: tuple[str, ...]
+    """One line of JSON for each study whose drafts were scored now."""
+    strata: Mapping[str, list[int]] = field(default_factory=dict)
+    """Stratum to its rows."""
+    contradicting: int = 0
+    """References that contradict themselves."""
+    sections: frozenset[str] = frozenset()
+    """Sections that the references have."""
+
+
+def work(scorer: Scorer, chunk: Chunk) -> Done:
+    """Score one chunk."""
+    references = [pair.reference for pair in chunk.pairs]
+    cells: dict[str, tuple[list[tuple[str, str]], Cells]] = {}
+    lines: tuple[str, ...] = ()
+    starts = {system: len(chunk.kept) if system == DRAFTS else 0 for system in chunk.systems}
+    # All systems in one call: what is known of a reference serves each of them.
+    together = scorer(
+        [draft for system, (drafts, _) in chunk.systems.items() for draft in drafts[starts[system] :]],
+        [reference for system in chunk.systems for reference in references[starts[system] :]],
+        [flag for system, (_, flags) in chunk.systems.items() for flag in flags[starts[system] :]],
+    )
+    place = 0
+    for system, (drafts, _) in chunk.systems.items():
+        start = starts[system]
+        found = {name: several[place : place + len(drafts) - start] for name, several in together.items()}
+        place += len(drafts) - start
+        if system == DRAFTS:
+            found |= scorer.judge(drafts[start:], references[start:])
+            if chunk.lines:
+                lines = tuple(_line(pair, found, row) for row, pair in enumerate(chunk.pairs[start:]))
+            found = {name: [_read(name, one) for one in chunk.kept] + found[name] for name in (*scorer.names, *GUARDS)}
+        columns = Columns()
+        made = columns.cells(found)
+        cells[system] = (columns.names(), made)
+    return Done(
+        cells,
+        lines,
+        _strata(chunk),
+        sum(any(one.denied for one in findings_of(report)) for report in references),
+        frozenset(section for report in references for section in report.sections),
+    )
+
+
+def work_all(scorer: Scorer, chunks: Iterable[Chunk], workers: int = 1) -> Iterator[tuple[Chunk, Done]]:
+    """Yield each chunk with what comes of it, in order; with ``workers`` > 1 in processes, two chunks waiting for each."""
+    if workers <= 1:
+        usual = gc.get_threshold()
+        gc.set_threshold(*_SELDOM)
+        try:
+            for chunk in chunks:
+                yield chunk, work(scorer, chunk)
+        finally:
+            gc.set_threshold(*usual)
+        return
+    waiting: deque[tuple[Chunk, Future[Done]]] = deque()
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(scorer,)) as pool:
+        try:
+            for chunk in chunks:
+                waiting.append((chunk, pool.submit(_work, chunk)))
+                if len(waiting) > 2 * workers:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def workers_for(studies: int, scorer: Scorer, asked: int = 0) -> int:
+    """Return how many processes to use: as asked; else one a core for many studies, one where networks do the work."""
+    if asked:
+        return asked
+    if studies < ENOUGH or scorer.needs:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
+
+_scorer: Scorer | None = None
+
+
+def _begin(scorer: Scorer) -> None:
+    global _scorer
+    _scorer = scorer
+    gc.freeze()
+    gc.set_threshold(*_SELDOM)
+
+
+def _work(chunk: Chunk) -> Done:
+    assert _scorer is not None
+    return work(_scorer, chunk)
+
+
+def _line(pair: Pair, scores: Mapping[str, Sequence[Score]], row: int) -> str:
+    body = {
+        "study": pair.study,
+        "patient": pair.patient,
+        "reference": digest(pair.reference).hex(),
+        "scores": {
+            name: {
+                "value": several[row].value,
+                **({"reason": several[row].reason} if several[row].reason else {}),
+                **({"counts": dict(several[row].counts)} if several[row].counts else {}),
+            }
+            for name, several in scores.items()
+        },
+    }
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _read(name: str, scores: Mapping[str, Any]) -> Score:
+    one = scores[name]
+    return Score(name, one["value"], one.get("reason", ""), one.get("counts", {}))
+
+
+def _strata(chunk: Chunk) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row, pair in enumerate(chunk.pairs):
+        if pair.reference:
+            kind = "abnormal" if is_abnormal(pair.reference) else "normal"
+            names = [f"reference={kind}", *(f"finding={finding}" for finding in present_of(pair.reference))]
+        else:
+            names = []
+        names += [f"{column}={pair.meta.get(column, 'not stated')}" for column in chunk.columns]
+        for name in names:
+            found.setdefault(name, []).append(row)
+    return found
