@@ -55,7 +55,7 @@ PRESERVING: dict[str, edits.Maker] = {
     "sentence twice": rewordings.duplicate,
 }
 """Edits that do not."""
-LEXICAL = ("bleu_2", "rouge_l")
+LEXICAL = ("bleu_2_rexrank", "rouge_l")
 """Beside the clinical metrics; they know no meaning, so nothing is declared of them."""
 RANKED = "changed below reworded"
 """Last row: share of the pairs of a changed meaning and a rewording of the same report in which the first scores worse."""

@@ -13,6 +13,6 @@ for finding in extract(reference):
     print(finding.presence, finding.severity, finding.side, finding.name)
 for error in differences(reference, draft):
     print(error.kind, "significant" if error.significant else "not significant", error.finding)
-for name in ("findings_f1", "entity_f1", "bleu_2"):
+for name in ("findings_f1", "entity_f1", "bleu_2_rexrank"):
     (score,) = metrics.get(name)([draft], [reference])
     print(name, score.value)

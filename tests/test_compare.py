@@ -12,7 +12,7 @@ from wetread.records import Score
 from wetread.runs import compare
 
 
-def mean_scores(values, name="bleu_2"):
+def mean_scores(values, name="bleu_2_rexrank"):
     return {f"s{i:04d}": Score(name, value) for i, value in enumerate(values)}
 
 
@@ -35,7 +35,7 @@ def macro_scores(pairs):
 
 def test_mean_value_and_interval():
     values = np.random.default_rng(1).normal(0.5, 0.1, 400)
-    result = compare.estimate("bleu_2", mean_scores(values), seed=3)
+    result = compare.estimate("bleu_2_rexrank", mean_scores(values), seed=3)
     assert result.value == pytest.approx(values.mean())
     half = 1.96 * values.std() / 20
     assert result.low == pytest.approx(values.mean() - half, abs=0.003)
@@ -84,23 +84,23 @@ def test_same_seed_same_interval_whatever_the_order():
     scores = mean_scores(np.random.default_rng(2).random(50))
     items = list(scores.items())
     random.Random(0).shuffle(items)
-    assert compare.estimate("bleu_2", scores, seed=5) == compare.estimate("bleu_2", dict(items), seed=5)
-    assert compare.estimate("bleu_2", scores, seed=5) != compare.estimate("bleu_2", scores, seed=6)
+    assert compare.estimate("bleu_2_rexrank", scores, seed=5) == compare.estimate("bleu_2_rexrank", dict(items), seed=5)
+    assert compare.estimate("bleu_2_rexrank", scores, seed=5) != compare.estimate("bleu_2_rexrank", scores, seed=6)
 
 
 def test_chunks_do_not_change_the_result(monkeypatch):
     scores = mean_scores(np.random.default_rng(2).random(30))
-    whole = compare.estimate("bleu_2", scores, resamples=300)
+    whole = compare.estimate("bleu_2_rexrank", scores, resamples=300)
     monkeypatch.setattr(compare, "CHUNK_CELLS", 30 * 7)
-    assert compare.estimate("bleu_2", scores, resamples=300) == whole
+    assert compare.estimate("bleu_2_rexrank", scores, resamples=300) == whole
 
 
 def test_patients_widen_the_interval_when_their_studies_are_alike():
     values = np.repeat(np.random.default_rng(4).random(40), 10)
     scores = mean_scores(values)
     patients = {study: f"p{i // 10}" for i, study in enumerate(scores)}
-    alone = compare.estimate("bleu_2", scores)
-    together = compare.estimate("bleu_2", scores, clusters=patients)
+    alone = compare.estimate("bleu_2_rexrank", scores)
+    together = compare.estimate("bleu_2_rexrank", scores, clusters=patients)
     assert together.value == alone.value
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
@@ -114,16 +114,16 @@ def test_one_study_a_patient_is_the_plain_bootstrap():
 def test_a_study_without_patient_is_refused():
     scores = mean_scores([0.1, 0.2])
     with pytest.raises(UsageError, match="1 of 2 studies have no patient"):
-        compare.estimate("bleu_2", scores, clusters={"s0000": "p"})
+        compare.estimate("bleu_2_rexrank", scores, clusters={"s0000": "p"})
 
 
 def test_unscored_is_left_out_and_never_zero():
     scores = mean_scores([0.5, None, 0.7])
-    result = compare.estimate("bleu_2", scores)
+    result = compare.estimate("bleu_2_rexrank", scores)
     assert result.value == pytest.approx(0.6) and result.n == 2
-    assert compare.estimate("bleu_2", mean_scores([None])) == compare.Estimate(None, None, None, 0)
-    assert compare.estimate("bleu_2", {}) == compare.Estimate(None, None, None, 0)
-    pair = compare.paired("bleu_2", scores, mean_scores([0.5, 0.1, None]))
+    assert compare.estimate("bleu_2_rexrank", mean_scores([None])) == compare.Estimate(None, None, None, 0)
+    assert compare.estimate("bleu_2_rexrank", {}) == compare.Estimate(None, None, None, 0)
+    pair = compare.paired("bleu_2_rexrank", scores, mean_scores([0.5, 0.1, None]))
     assert pair.n == 1 and pair.value == 0.0
 
 
@@ -139,9 +139,9 @@ def test_paired_is_sharper_than_two_intervals():
     generator = np.random.default_rng(7)
     base = generator.random(200)
     a, b = mean_scores(base + 0.02 + generator.normal(0, 0.01, 200)), mean_scores(base)
-    pair = compare.paired("bleu_2", a, b)
+    pair = compare.paired("bleu_2_rexrank", a, b)
     assert pair.low > 0 and pair.value == pytest.approx(0.02, abs=0.005)
-    first, second = compare.estimate("bleu_2", a), compare.estimate("bleu_2", b)
+    first, second = compare.estimate("bleu_2_rexrank", a), compare.estimate("bleu_2_rexrank", b)
     assert first.low < second.high
     assert pair.high - pair.low < first.high - first.low
 
@@ -156,8 +156,8 @@ def test_paired_turns_round_with_its_sides():
 
 def test_p_is_never_zero_and_one_for_equal_systems():
     low, high = mean_scores([0.1] * 30), mean_scores([0.9] * 30)
-    assert compare.paired("bleu_2", high, low, resamples=999).p == pytest.approx(2 / 1000)
-    assert compare.paired("bleu_2", low, low).p == 1.0
+    assert compare.paired("bleu_2_rexrank", high, low, resamples=999).p == pytest.approx(2 / 1000)
+    assert compare.paired("bleu_2_rexrank", low, low).p == 1.0
 
 
 def test_p_of_no_difference_is_spread_out():
@@ -165,7 +165,7 @@ def test_p_of_no_difference_is_spread_out():
     small = 0
     for trial in range(150):
         a, b = mean_scores(generator.random(50)), mean_scores(generator.random(50))
-        small += compare.paired("bleu_2", a, b, seed=trial, resamples=400).p < 0.05
+        small += compare.paired("bleu_2_rexrank", a, b, seed=trial, resamples=400).p < 0.05
     assert small <= 20
 
 
@@ -179,13 +179,13 @@ def test_interval_holds_finite_values_in_bounds(rows):
 
 def test_mismatched_ids_are_refused_by_name():
     with pytest.raises(UsageError, match=r"1 only in the first \(s0002\), 0 only in the second"):
-        compare.paired("bleu_2", mean_scores([0.1, 0.2, 0.3]), mean_scores([0.1, 0.2]))
+        compare.paired("bleu_2_rexrank", mean_scores([0.1, 0.2, 0.3]), mean_scores([0.1, 0.2]))
 
 
 @pytest.mark.parametrize("options", [{"resamples": 0}, {"level": 1.0}, {"level": 0.0}])
 def test_options_out_of_range(options):
     with pytest.raises(UsageError):
-        compare.estimate("bleu_2", mean_scores([0.5]), **options)
+        compare.estimate("bleu_2_rexrank", mean_scores([0.5]), **options)
 
 
 def test_unknown_name_lists_metrics_and_guards():
@@ -212,9 +212,11 @@ def test_plain_numbers():
 
 
 def test_json_both_ways_and_signature():
-    result = compare.estimate("bleu_2", mean_scores([0.1, 0.4]))
+    result = compare.estimate("bleu_2_rexrank", mean_scores([0.1, 0.4]))
     assert compare.Estimate.from_json(result.to_json()) == result
-    pair = compare.paired("bleu_2", mean_scores([0.1, 0.4]), mean_scores([0.2, 0.1]))
+    pair = compare.paired("bleu_2_rexrank", mean_scores([0.1, 0.4]), mean_scores([0.2, 0.1]))
     assert compare.Paired.from_json(pair.to_json()) == pair
-    assert compare.signature_of("bleu_2", n=2) == "bleu_2|v1|no weights|findings+impression|as scored|n=2"
+    assert (
+        compare.signature_of("bleu_2_rexrank", n=2) == "bleu_2_rexrank|v1|no weights|findings+impression|as scored|n=2"
+    )
     assert compare.signature_of("length_ratio", n=2).startswith("length_ratio|v1|")

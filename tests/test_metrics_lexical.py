@@ -14,7 +14,7 @@ from wetread.metrics.lexical import bleu_2_text, rouge_l_text, similarity_text, 
 from wetread.records import Report
 
 DATA = Path(os.environ.get("WETREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
-LEXICAL = ("bleu_2", "rouge_l", "lexical_similarity")
+LEXICAL = ("bleu_2_rexrank", "rouge_l", "lexical_similarity")
 WORDS = st.lists(
     st.sampled_from(["no", "left", "right", "effusion", "clear.", "lungs", "Heart,"]), min_size=1, max_size=12
 )
@@ -117,6 +117,6 @@ def test_a_missing_section_costs():
 
 
 def test_counts_hold_the_lengths_without_headers():
-    (score,) = metrics.get("bleu_2")([Report("Clear lungs.")], [Report("Clear lungs.", "Normal.")])
+    (score,) = metrics.get("bleu_2_rexrank")([Report("Clear lungs.")], [Report("Clear lungs.", "Normal.")])
     assert score.counts == {"draft_words": 2.0, "reference_words": 3.0}
     assert word_count(Report()) == 0

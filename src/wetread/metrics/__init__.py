@@ -26,8 +26,8 @@ __all__ = ["METRICS", "Aggregation", "CompositeEntry", "CorpusEntry", "MetricEnt
 METRICS = Registry(
     "metric",
     {
-        "bleu_2": "wetread.metrics.lexical:BLEU_2",
         "bleu_1": "wetread.metrics.bleu:BLEU_1",
+        "bleu_2": "wetread.metrics.bleu:BLEU_2",
         "bleu_3": "wetread.metrics.bleu:BLEU_3",
         "bleu_4": "wetread.metrics.bleu:BLEU_4",
         "bleu_2_rexrank": "wetread.metrics.bleu:BLEU_2_REXRANK",

@@ -1,4 +1,4 @@
-"""Word overlap: BLEU-2, ROUGE-L and the similarity that stands in for BERTScore. No weights.
+"""Word overlap: ROUGE-L, the sentence BLEU-2 of ReXrank (its metric is in ``bleu``) and the similarity that stands in for BERTScore. No weights.
 
 All of them read ``Report.text``, so the section headers are words too: they cost a draft that leaves a section out.
 None of them knows a negation from an affirmation; never use one alone to say that a report is right.
@@ -105,11 +105,6 @@ def word_count(report: Report) -> int:
     return len(report.findings.split()) + len(report.impression.split())
 
 
-def bleu_2(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
-    """Score each draft by ``bleu_2_text``; the corpus value is the mean, which is not corpus BLEU."""
-    return score_pairs("bleu_2", _judge_bleu_2, drafts, references)
-
-
 def rouge_l(drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """Score each draft by ``rouge_l_text``; the corpus value is the mean."""
     return score_pairs("rouge_l", _judge_rouge_l, drafts, references)
@@ -122,10 +117,6 @@ def lexical_similarity(drafts: Sequence[Report], references: Sequence[Report]) -
     rewarded by and what the tables show should not be one and the same number.
     """
     return score_pairs("lexical_similarity", _judge_similarity, drafts, references)
-
-
-def _judge_bleu_2(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
-    return bleu_2_text(draft.text, reference.text), _lengths(draft, reference)
 
 
 def _judge_rouge_l(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
@@ -165,14 +156,6 @@ def _common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
     return len(left) - row.bit_count()
 
 
-BLEU_2 = MetricEntry(
-    MetricSpec(
-        "bleu_2", "higher", (0.0, 1.0), frozenset(), "1",
-        source="sentence BLEU-2 of ReXrank / CXR-Report-Metric (fast_bleu, weights 1/2 1/2, method1); corpus: mean",
-    ),
-    bleu_2,
-    MEAN,
-)  # fmt: skip
 ROUGE_L = MetricEntry(
     MetricSpec(
         "rouge_l", "higher", (0.0, 1.0), frozenset(), "1",

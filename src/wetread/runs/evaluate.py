@@ -25,7 +25,7 @@ MOST_FREQUENT = "most frequent report"
 
 METRICS = (
     "findings_f1", "findings_f1_macro", "findings_precision", "findings_recall", "errors_total",
-    "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2", "rouge_l",
+    "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2_rexrank", "rouge_l",
 )  # fmt: skip
 """What every system is scored by, in order."""
 GUARDS = ("length_ratio", "duplicate_share", "template_share", "contradiction_share", "abnormal_f1")

@@ -30,7 +30,7 @@ HEADINGS = (
     Heading("findings_f1", "finding F1 micro", "higher", 3),
     Heading("findings_f1_macro", "finding F1 macro", "higher", 3),
     Heading("errors_total", "errors per report", "lower", 2),
-    Heading("bleu_2", "BLEU-2", "higher", 3),
+    Heading("bleu_2_rexrank", "BLEU-2 (ReXrank)", "higher", 3),
     Heading("rouge_l", "ROUGE-L", "higher", 3),
     Heading("length_ratio", "length ratio", "one", 2),
     Heading("duplicate_share", "duplicate share", "", 2),
