@@ -369,6 +369,7 @@ def test_a_place_within_the_name_is_read(text, name, place):
         ("COMPARISON: None\nIMPRESSION: Large effusion.", {"severe pleural effusion"}),
         ("INDICATION: Cough\nFINDINGS:\nThere is edema.", {"pulmonary edema"}),
         ("No effusion\nCardiomegaly", {"cardiomegaly"}),
+        ("Findings: No focal infiltrates Impression: Emphysema.", {"emphysema"}),
         ("There is a small left\npleural effusion.", {"mild left pleural effusion"}),
         ("NO FOCAL\nCONSOLIDATION.", set()),
         ("1.No pneumothorax 2.Left effusion", {"left pleural effusion"}),

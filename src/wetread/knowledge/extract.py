@@ -120,7 +120,7 @@ def _headers(knowledge: Knowledge) -> tuple[re.Pattern[str], frozenset[str], re.
     heads = knowledge.words["headers"]
     skip = frozenset(name.lower() for name in heads["skip"])
     every = frozenset(heads["read"]) | skip
-    return header(every), skip, headed(every)
+    return header(every), skip, headed(every, frozenset(heads["read"]))
 
 
 @lru_cache(maxsize=65_536)

@@ -196,10 +196,15 @@ class Trie:
                 return
 
 
-def headed(names: frozenset[str]) -> re.Pattern[str]:
-    """Return the pattern of the line break before a section header: where a section begins though no stop ended the last."""
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    return re.compile(r"\n[^\S\n]*(?=(?:" + "|".join(map(re.escape, longest_first)) + r")\s*:)", re.IGNORECASE)
+def headed(names: frozenset[str], inline: frozenset[str]) -> re.Pattern[str]:
+    """Return the pattern of the break before a section header: where a section begins though no stop ended the last.
+
+    Every header may begin a line; the ``inline`` ones, capitalised, may also stand within one, as in a report whose sections
+    were joined: "No infiltrate Impression: Emphysema."
+    """
+    every = "|".join(map(re.escape, sorted(names, key=lambda name: (-len(name), name))))
+    within = "|".join(re.escape(form) for name in sorted(inline) for form in (name.capitalize(), name.upper()))
+    return re.compile(rf"\n[^\S\n]*(?=(?i:{every})\s*:)|(?<=\S)[^\S\n]+(?=(?:{within})\s*:)")
 
 
 def header(names: frozenset[str]) -> re.Pattern[str]:
