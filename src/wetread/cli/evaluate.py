@@ -63,16 +63,11 @@ def run(
         opened = models.open_model(system, device=device) if isinstance(system, str) else system
         with bar(name, len(studies)) as line:
             drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance)
-        errors = [
-            evaluate.failure(name, study.id, run_folder)
-            for study, one in zip(studies, drafts, strict=True)
-            if one is None
-        ]
-        if errors:
-            failed += len(errors)
-            typer.echo(
-                f"{name}: {len(errors)} of {len(studies)} studies have no draft; the first: {errors[0]}", err=True
-            )
+        lost = [study.id for study, one in zip(studies, drafts, strict=True) if one is None]
+        if lost:
+            failed += len(lost)
+            why = evaluate.failure(name, lost[0], run_folder)
+            typer.echo(f"{name}: {len(lost)} of {len(studies)} studies have no draft; the first: {why}", err=True)
         judged = evaluate.judge(name, drafts, studies, run_folder)
         rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples)
         for stratum, keep in (evaluate.strata(by, studies) if by else {}).items():

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
 from wetread.errors import KnowledgeError, MissingError, UsageError, nearest
 from wetread.records import Change, Severity, Side
 
 Urgency = Literal["urgent", "actionable", "minor", "benign"]
-URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 SIGNIFICANT: frozenset[str] = frozenset({"urgent", "actionable"})
 """Urgencies whose errors count as clinically significant."""
 

@@ -33,7 +33,6 @@ from wetread.metrics.entry import (
     Aggregation,
     Floats,
     MetricEntry,
-    check_lengths,
     class_keys,
     fold_f1,
     fold_macro_f1,
@@ -41,6 +40,7 @@ from wetread.metrics.entry import (
     fold_recall,
     fold_weighted_f1,
     prf_keys,
+    score_nonempty,
     scored,
 )
 from wetread.metrics.findings import CHEST_XRAY, class_counts, f1, set_counts
@@ -60,8 +60,6 @@ BLANK, POSITIVE, NEGATIVE, UNCERTAIN = range(4)
 """CheXbert's classes."""
 UNCERTAIN_POSITIVE = frozenset({POSITIVE, UNCERTAIN})
 UNCERTAIN_NEGATIVE = frozenset({POSITIVE})
-EMPTY = "the reference report is empty"
-"""Why a pair was not scored."""
 
 
 def features(texts: Sequence[str], weights: str | Path | None = None) -> list[Features]:
@@ -122,12 +120,7 @@ class LabelF1:
         MissingError
             When the weights are not there, or are not CheXbert's.
         """
-        check_lengths(drafts, references)
-        pairs = [pair for pair in zip(drafts, references, strict=True) if pair[1]]
-        found = iter(
-            self.texts([draft.text for draft, _ in pairs], [reference.text for _, reference in pairs], weights)
-        )
-        return [next(found) if reference else Score(self.name, None, EMPTY) for reference in references]
+        return score_nonempty(self.name, drafts, references, lambda ours, theirs: self.texts(ours, theirs, weights))
 
     def texts(self, drafts: Sequence[str], references: Sequence[str], weights: str | Path | None = None) -> list[Score]:
         """Score plain texts of the same order and number as f1chexbert does, empty ones included."""

@@ -19,6 +19,8 @@ from wetread.errors import UsageError
 from wetread.records import MetricSpec, Report, Score
 
 Floats = NDArray[np.float64]
+EMPTY_REFERENCE = "the reference report is empty"
+"""Why a pair whose reference has no text is not scored."""
 Judge = Callable[[Report, Report], tuple[float, dict[str, float]]]
 """Judges one draft (first) against one reference that is not empty: the value and its counts."""
 
@@ -178,6 +180,19 @@ def check_lengths(drafts: Sequence[Report], references: Sequence[Report]) -> Non
         raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
 
 
+def score_nonempty(
+    name: str,
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    score: Callable[[list[str], list[str]], Sequence[Score]],
+) -> list[Score]:
+    """Score the texts of all pairs at once, as metrics with weights do; a reference without text gives None with a reason."""
+    check_lengths(drafts, references)
+    pairs = [(draft.text, reference.text) for draft, reference in zip(drafts, references, strict=True) if reference]
+    found = iter(score([draft for draft, _ in pairs], [reference for _, reference in pairs]))
+    return [next(found) if reference else Score(name, None, EMPTY_REFERENCE) for reference in references]
+
+
 def score_pairs(name: str, judge: Judge, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
     """Apply ``judge`` to each pair alone, so that no score depends on the batch.
 
@@ -188,7 +203,7 @@ def score_pairs(name: str, judge: Judge, drafts: Sequence[Report], references: S
     scores = []
     for draft, reference in zip(drafts, references, strict=True):
         if not reference:
-            scores.append(Score(name, None, "the reference report is empty"))
+            scores.append(Score(name, None, EMPTY_REFERENCE))
             continue
         value, counts = judge(draft, reference)
         scores.append(Score(name, value, counts=counts))

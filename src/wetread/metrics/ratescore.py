@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.metrics.encoder import opened
-from wetread.metrics.entry import MEAN, MetricEntry, check_lengths
+from wetread.metrics.entry import MEAN, MetricEntry, score_nonempty
 from wetread.metrics.ratescore_sentences import sentences
 from wetread.metrics.weights import VARIABLE, WeightsSpec, locate
 from wetread.records import MetricSpec, Report, Score
@@ -92,7 +92,6 @@ NO_ENTITY = 0.5
 _NEGATED = np.array([kind.startswith("NON-") for kind in TYPES])
 _FINDINGS = np.array([kind in ("ABNORMALITY", "DISEASE") for kind in TYPES])
 _FLIPPED = np.outer(_NEGATED, _FINDINGS) | np.outer(_FINDINGS, _NEGATED)
-_EMPTY = "the reference report is empty"
 
 
 @dataclass(frozen=True)
@@ -219,13 +218,15 @@ def find_weights(spec: WeightsSpec, weights: str | Path | None = None) -> Path:
 def _scores(
     matrix: Matrix, drafts: Sequence[Report], references: Sequence[Report], weights: str | Path | None
 ) -> list[Score]:
-    check_lengths(drafts, references)
     name = f"ratescore_{matrix}"
-    pairs = [pair for pair in zip(drafts, references, strict=True) if pair[1]]
-    found = entities([report.text for pair in pairs for report in pair], weights) if pairs else []
-    judged = list(zip(found[::2], found[1::2], strict=True))
-    made = iter(zip(score_entities(judged, weights, matrix), judged, strict=True))
-    return [_score(name, *next(made)) if reference else Score(name, None, _EMPTY) for reference in references]
+
+    def scores(ours: list[str], theirs: list[str]) -> list[Score]:
+        found = entities([text for pair in zip(ours, theirs, strict=True) for text in pair], weights) if ours else []
+        judged = list(zip(found[::2], found[1::2], strict=True))
+        made = zip(score_entities(judged, weights, matrix), judged, strict=True)
+        return [_score(name, value, pair) for value, pair in made]
+
+    return score_nonempty(name, drafts, references, scores)
 
 
 def _score(name: str, value: float, pair: tuple[Entities, Entities]) -> Score:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.metrics.chexbert import EMPTY, WEIGHTS, features
-from wetread.metrics.entry import MEAN, MetricEntry, check_lengths
+from wetread.metrics.chexbert import WEIGHTS, features
+from wetread.metrics.entry import MEAN, MetricEntry, score_nonempty
 from wetread.metrics.findings import CHEST_XRAY
 from wetread.records import MetricSpec, Report, Score
 
@@ -41,10 +41,9 @@ def semb_score(
     MissingError
         When the weights are not there, or are not CheXbert's.
     """
-    check_lengths(drafts, references)
-    pairs = [pair for pair in zip(drafts, references, strict=True) if pair[1]]
-    found = iter(cosines([draft.text for draft, _ in pairs], [reference.text for _, reference in pairs], weights))
-    return [_score(next(found)) if reference else Score("semb_score", None, EMPTY) for reference in references]
+    return score_nonempty(
+        "semb_score", drafts, references, lambda ours, theirs: [_score(one) for one in cosines(ours, theirs, weights)]
+    )
 
 
 def cosines(drafts: Sequence[str], references: Sequence[str], weights: str | Path | None = None) -> list[float]:

@@ -117,7 +117,7 @@ def draft(
     style = prompts.get(model.style)
     lines = run.lines("drafts") if run else None
     kept = {(record["study"], record.get("digest", "")): record for record in lines.read()} if lines else {}
-    waiting: list[tuple[Study, float]] = []
+    waiting: list[tuple[Study, str, float]] = []
 
     def flush() -> Iterator[DraftRecord]:
         made = _batch(list(waiting), model, style, sampling)
@@ -140,14 +140,15 @@ def draft(
             yield from write([problem])
             continue
         study = context.applied(item) if context else item
-        held = kept.get((study.id, _digest(study))) if lines else None
+        digest = _digest(study)
+        held = kept.get((study.id, digest))
         if held is not None and held["status"] == "drafted":
             yield from flush()
             yield DraftRecord.from_json(held)
             if progress is not None:
                 progress(1)
         else:
-            waiting.append((study, seconds))
+            waiting.append((study, digest, seconds))
             if len(waiting) >= sampling.batch_size:
                 yield from flush()
     yield from flush()
@@ -184,14 +185,14 @@ def _same(held: Mapping[str, Any] | None, record: DraftRecord) -> bool:
 
 
 def _batch(
-    studies: Sequence[tuple[Study, float]], model: Model, style: prompts.Style, sampling: Sampling
+    studies: Sequence[tuple[Study, str, float]], model: Model, style: prompts.Style, sampling: Sampling
 ) -> list[DraftRecord]:
     if not studies:
         return []
-    generations = model.generate([style.render(study) for study, _ in studies], sampling)
+    generations = model.generate([style.render(study) for study, _, _ in studies], sampling)
     return [
-        replace(_record(study, style.parse(one), model.name, round(one.seconds + seconds, 4)), digest=_digest(study))
-        for (study, seconds), one in zip(studies, generations, strict=True)
+        replace(_record(study, style.parse(one), model.name, round(one.seconds + seconds, 4)), digest=digest)
+        for (study, digest, seconds), one in zip(studies, generations, strict=True)
     ]
 
 

@@ -144,10 +144,6 @@ class RunFolder:
         """Return the JSONL file ``name`` of the folder (without the suffix)."""
         return JsonLines(self.path / f"{name}.jsonl")
 
-    def finished(self, name: str) -> set[str]:
-        """Return the study ids that ``name``.jsonl holds."""
-        return {record["study"] for record in self.lines(name).read()}
-
     def event(self, what: str, **fields: Any) -> None:
         """Append one event; the time is added."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -234,14 +230,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def by_study(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return records by their ``study``; the first of a repeated one is kept."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        found.setdefault(record["study"], record)
-    return found
 
 
 def _load(file: Path) -> dict[str, Any]:
