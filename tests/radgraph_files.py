@@ -23,6 +23,13 @@ BERT = {
     "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 40, "initializer_range": 0.5,
 }  # fmt: skip
 
+MODERN = {
+    "model_type": "modernbert", "vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 3,
+    "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 64, "initializer_range": 0.5,
+    "local_attention": 8, "global_attn_every_n_layers": 3, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3,
+    "bos_token_id": 2, "eos_token_id": 3,
+}  # fmt: skip
+
 
 def config(**feedforward):
     bert = {"type": "pretrained_transformer_mismatched", "max_length": 40, "model_name": MODEL}

@@ -177,7 +177,7 @@ def test_what_either_has_no_value_for_counts_for_neither():
             f"s{i}": Score("rouge_l", value, "" if value is not None else "why") for i, value in enumerate(values)
         }
         same = {study: study for study in scores}
-        return comparing.Stored(name, {"rouge_l": "rouge_l|v1"}, "", same, same, {"rouge_l": scores})
+        return comparing.Stored(name, {"rouge_l": "rouge_l|v1"}, same, same, {"rouge_l": scores})
 
     one = comparing.run([system("a", [1.0, None, 0.5]), system("b", [0.5, 0.9, 0.5])], resamples=100).pairs[0]
     assert (one.n, one.difference) == (2, 0.25)

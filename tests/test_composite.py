@@ -24,8 +24,8 @@ def words(drafts, references):
     return score_pairs("words", lambda d, r: (float(len(d.text.split())), {"n": 1.0}), drafts, references)
 
 
-def network(drafts, references, *, weights=None):
-    WEIGHTS.append(weights)
+def network(drafts, references, *, weights, precision):
+    WEIGHTS.append((weights, precision))
     return [
         Score("network", None, "it would not read") if "effusion" in d.text else Score("network", 0.5) for d in drafts
     ]
@@ -39,7 +39,7 @@ def _twice(parts):
     return Score("twice", 2 * parts["both"].value)
 
 
-def unused(drafts, references, *, weights=None):
+def unused(drafts, references, *, weights, precision):
     raise AssertionError("a composite is made of its parts, not of its function")
 
 
@@ -94,11 +94,38 @@ def test_a_composite_need_not_be_registered():
     assert metrics.score(["mine"], [A], [B], entries={"mine": own})["mine"][0].value == 3.5
 
 
-def test_weights_reach_the_parts(tmp_path):
+def test_weights_and_precision_reach_the_parts(tmp_path, monkeypatch):
     metrics.get("both", weights=tmp_path)([A], [B])
-    metrics.score(["twice"], [A], [B], weights=tmp_path)
+    metrics.score(["twice"], [A], [B], weights=tmp_path, precision="bf16")
+    metrics.get("twice", precision="bf16")([A], [B])
     metrics.get("both")([A], [B])
-    assert list(WEIGHTS) == [str(tmp_path), str(tmp_path), None]
+    monkeypatch.setenv("WETREAD_PRECISION", "bf16")
+    metrics.get("both")([A], [B])
+    metrics.get("both", precision="fp32")([A], [B])
+    here = str(tmp_path)
+    assert list(WEIGHTS) == [
+        (here, "fp32"), (here, "bf16"), (None, "bf16"), (None, "fp32"), (None, "bf16"), (None, "fp32"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_precision_is_refused(monkeypatch):
+    for wrong in (
+        lambda: metrics.get("both", precision="fp16"),
+        lambda: metrics.score(["both"], [A], [B], precision=""),
+    ):
+        with pytest.raises(UsageError, match=r"is not known\..* There are: fp32, bf16"):
+            wrong()
+    monkeypatch.setenv("WETREAD_PRECISION", "half")
+    with pytest.raises(UsageError, match="'half' in WETREAD_PRECISION"):
+        metrics.get("network")([A], [B])
+
+
+def test_what_is_bound_is_everything_that_a_batch_needs(tmp_path):
+    entries = pickle.loads(pickle.dumps(metrics.bind(["twice", "cider_d"], [A, B], weights=tmp_path, precision="bf16")))
+    assert list(entries) == ["twice", "cider_d", "both", "words", "network"]
+    assert not isinstance(entries["cider_d"], metrics.CorpusEntry)
+    metrics.score(["twice"], [A], [B], entries=entries)
+    assert list(WEIGHTS) == [(str(tmp_path), "bf16")]
 
 
 def test_a_composite_pickles():
@@ -153,7 +180,7 @@ def test_a_frozen_metric_says_what_it_was_frozen_on_and_pickles():
     assert frozen.spec.version.startswith("1+4.") and CIDER_D.spec.version == "1"
     assert frozen.spec.version == CIDER_D.freeze(reversed(CORPUS)).spec.version
     assert frozen.spec.version != CIDER_D.freeze(CORPUS[:3]).spec.version
-    assert frozen.spec.signature(n=4).startswith("cider_d|v1+4.")
+    assert frozen.signature(n=4).startswith("cider_d|v1+4.")
     copy = pickle.loads(pickle.dumps(frozen))
     assert copy(CORPUS, CORPUS) == frozen(CORPUS, CORPUS)
     stored = Documents.from_json(documents(CORPUS).to_json())

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import pickle
 import tarfile
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wetread import metrics, rewards
+from wetread import metrics, prompts, rewards
 from wetread.errors import UsageError
 from wetread.metrics.entry import MEAN, MetricEntry
 from wetread.records import Draft, MetricSpec, Report, Score
@@ -57,7 +58,7 @@ def test_the_published_weights():
 
 def test_combine_is_the_weighted_sum():
     given = scores(lexical_similarity=0.5, label_agreement=0.2, entity_f1=0.1, errors_total=3.0)
-    result = combine(given, draft(REFERENCE), STEP2)
+    result = combine(given, draft(REFERENCE), REFERENCE, STEP2)
     assert result.value == pytest.approx(0.370 * 0.5 + 0.253 * 0.2 + 0.377 * 0.1 + 0.5 / 4)
     assert result.terms["errors_total"] == pytest.approx(0.125)
     assert sum(result.terms.values()) == pytest.approx(result.value) and result.reason == ""
@@ -65,16 +66,16 @@ def test_combine_is_the_weighted_sum():
 
 @pytest.mark.parametrize("errors", [0, 1, 2, 3])
 def test_error_term_levels(errors):
-    assert STEP2.terms[3].contribution(errors) == pytest.approx(0.5 / (errors + 1))
+    assert STEP2.terms[3].contribution({"errors_total": errors}) == pytest.approx(0.5 / (errors + 1))
 
 
 def test_a_failed_scorer_gives_none_and_never_zero():
     given = scores() | {"entity_f1": Score("entity_f1", None, "the model is gone")}
-    result = combine(given, draft(REFERENCE), STEP2)
+    result = combine(given, draft(REFERENCE), REFERENCE, STEP2)
     assert result.value is None and result.terms["entity_f1"] is None
     assert result.reason == "entity_f1 not scored: the model is gone"
     given["entity_f1"] = Score("entity_f1", math.nan)
-    assert combine(given, draft(REFERENCE), STEP2).value is None
+    assert combine(given, draft(REFERENCE), REFERENCE, STEP2).value is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_failed_scorer_gives_none_and_never_zero():
 )
 def test_an_unreadable_draft_gets_the_floor(broken):
     for recipe in (STEP1, STEP2, rewards.get("errors_total")):
-        result = combine({}, broken, recipe)
+        result = combine({}, broken, REFERENCE, recipe)
         assert result.value == recipe.floor and result.reason.startswith("unreadable draft")
         assert score_batch([broken], [REFERENCE], recipe) == [result]
         assert result.value < reward(Report("Gibberish."), recipe=recipe)
@@ -114,7 +115,7 @@ def test_an_empty_reference_is_not_judged_not_even_for_the_unreadable():
 def test_a_missing_score_and_a_wrong_length_are_refused():
     with pytest.raises(UsageError, match="'entity_f1', which was not given"):
         combine({"lexical_similarity": Score("lexical_similarity", 1.0), "label_agreement": Score("x", 1.0)},
-                draft(REFERENCE), STEP1)  # fmt: skip
+                draft(REFERENCE), REFERENCE, STEP1)  # fmt: skip
     with pytest.raises(UsageError, match="1 drafts but 0 references"):
         score_batch([draft(REFERENCE)], [], STEP1)
 
@@ -146,21 +147,17 @@ def test_dropping_a_finding_never_pays(sentences, data):
         assert reward(Report(" ".join(left)), reference, recipe) < reward(reference, reference, recipe)
 
 
-OFFLINE = [
-    name
-    for name in rewards.names()
-    if name in rewards.RECIPES
-    or not (metrics.get(name).spec.needs or isinstance(metrics.get(name), metrics.CorpusEntry))
-]
-"""Recipes that need no weights and no corpus."""
+OFFLINE = [n for n in rewards.names() if not any(metrics.get(m).spec.needs for m in rewards.get(n).metrics)]
+"""Recipes that need no weights."""
 
 
 @pytest.mark.parametrize("name", OFFLINE)
 def test_every_recipe_passes_its_dry_run(name):
     recipe = rewards.get(name)
-    top = dry_run(recipe, [REFERENCE, NORMAL, Report()])
+    references = [REFERENCE, NORMAL, Report()]
+    top = dry_run(recipe, references, rewards.bind(recipe, references))
     assert recipe.floor < 0 <= top
-    assert top == pytest.approx({"unirg_step2": 1.5}.get(name, 1.0))
+    assert top == pytest.approx({"unirg_step2": 1.5, "cider_d": 10.0}.get(name, 1.0))
     assert RewardRecipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
@@ -196,6 +193,72 @@ def test_dry_run_catches_a_ruler_that_does_not_measure(monkeypatch):
     monkeypatch.setattr(metrics, "METRICS", Registry("metric", {"half": f"{__name__}:HALF"}))
     with pytest.raises(UsageError, match="term 'half' of reward 'half': a reference against itself"):
         dry_run(rewards.get("half"), [REFERENCE])
+
+
+def test_a_reference_that_no_report_can_match_best_is_no_fault_of_the_ruler():
+    """One word has no four in a row; that some references are so short must not keep a reward from being used."""
+    short = Report("Normal.")
+    recipe = rewards.get("bleu_4")
+    assert reward(short, short, recipe) < 1.0
+    assert dry_run(recipe, [short, REFERENCE]) == 1.0
+    with pytest.raises(UsageError, match="a reference against itself"):
+        dry_run(recipe, [short])
+
+
+def contrary(drafts, references):
+    """A metric that gives more to any other report than to the reference itself, but for one."""
+    return [
+        Score("contrary", 1.0 if draft != reference or draft == NORMAL else 0.5)
+        for draft, reference in zip(drafts, references, strict=True)
+    ]
+
+
+CONTRARY = MetricEntry(MetricSpec("contrary", "higher", (0.0, 1.0), frozenset(), "1"), contrary, MEAN)
+
+
+def test_dry_run_catches_a_ruler_that_pays_more_for_another_report(monkeypatch):
+    monkeypatch.setattr(metrics, "METRICS", Registry("metric", {"contrary": f"{__name__}:CONTRARY"}))
+    with pytest.raises(UsageError, match=r"a reference against itself gets 0\.5"):
+        dry_run(rewards.get("contrary"), [NORMAL, REFERENCE])
+
+
+# A metric that needs a corpus -----------------------------------------------------------------------------------------
+
+CORPUS = [
+    REFERENCE,
+    NORMAL,
+    Report("Mild pulmonary edema is seen."),
+    Report("The lungs are clear and the heart is normal."),
+]
+
+
+def test_cider_is_frozen_on_the_training_before_it_is_a_reward():
+    recipe = RewardRecipe("words", (Term("cider_d", 0.1), Term("rouge_l")))
+    with pytest.raises(UsageError, match=r"cider_d of reward 'words' depends on a corpus.*bind\(recipe"):
+        score_batch([draft(NORMAL)], [REFERENCE], recipe)
+    with pytest.raises(UsageError, match="depends on a corpus"):
+        dry_run(recipe, CORPUS)
+    entries = pickle.loads(pickle.dumps(rewards.bind(recipe, iter(CORPUS))))
+    drafts = [draft(report) for report in (NORMAL, CORPUS[3], CORPUS[2])]
+    together = score_batch(drafts, CORPUS[1:], recipe, entries)
+    assert together == [score_batch([d], [r], recipe, entries)[0] for d, r in zip(drafts, CORPUS[1:], strict=True)]
+    frozen = metrics.get("cider_d").freeze(CORPUS)
+    assert together[1].terms["cider_d"] == pytest.approx(0.1 * frozen([CORPUS[3]], [CORPUS[2]])[0].value)
+    assert dry_run(recipe, CORPUS, entries) == pytest.approx(2.0)
+
+
+def test_what_trl_calls_freezes_by_itself_and_pickles():
+    rewarding = pytest.importorskip("wetread.training.rewarding")
+    references = {str(number): report for number, report in enumerate(CORPUS)}
+    made = rewarding.ReportReward(rewards.get("cider_d"), prompts.get("direct"), references, 100)
+    call = pickle.loads(pickle.dumps(made))
+    texts = [f"Findings: {report.findings} Impression: {report.impression}" for report in CORPUS]
+    turns = [[{"role": "assistant", "content": text}] for text in texts]
+    ids = [[1, 2]] * len(CORPUS)
+    together = call(completions=turns, completion_ids=ids, study=list(references))
+    assert call.__name__ == "cider_d"
+    assert together == made(completions=turns, completion_ids=ids, study=list(references))
+    assert together[0] == call(completions=turns[:1], completion_ids=ids[:1], study=["0"])[0] == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from wetread.cli import _run
 from wetread.errors import StudyError, UsageError
 from wetread.records import Report
 from wetread.rewards import guards
-from wetread.runs import compare, scoring, scoring_sums, scoring_work
+from wetread.runs import compare, scoring, scoring_pool, scoring_result, scoring_sums
 from wetread.runs.store import JsonLines
 from wetread.studies import matching, reports
 
@@ -106,13 +106,13 @@ def test_precision_and_recall_stand_beside_every_f1(files, tmp_path):
 
 def test_baselines_stand_beside_the_drafts_and_no_reference_meets_itself(files, tmp_path):
     body = scored(files, tmp_path, "--metrics", "rouge_l")[1]
-    assert set(body["baselines"]) == set(scoring.BASELINES)
-    assert body["baselines"][scoring.TEMPLATE]["duplicate_share"]["value"] == 1
+    assert set(body["baselines"]) == set(scoring_result.BASELINES)
+    assert body["baselines"][scoring_result.TEMPLATE]["duplicate_share"]["value"] == 1
     distinct = [{"study": str(i), "report": f"word{i} alone{i}"} for i in range(40)]
     same = write_jsonl(tmp_path / "same.jsonl", distinct)
     body = scored((same, same), tmp_path, "--metrics", "rouge_l")[1]
     assert body["corpus"]["rouge_l"]["value"] == 1
-    assert body["baselines"][scoring.SHUFFLED]["rouge_l"]["value"] < 0.5
+    assert body["baselines"][scoring_result.SHUFFLED]["rouge_l"]["value"] < 0.5
     assert body["coverage"]["distinct_drafts"] == 40
 
 
@@ -245,7 +245,7 @@ def test_allow_missing_scores_the_rest_and_says_so(tmp_path, capsys):
     assert body["reports"]["blank"]["rouge_l"] == {"value": None, "reason": "the reference report is empty"}
     assert body["corpus"]["rouge_l"]["n"] == 7
     assert "8 of 12 studies scored" in out
-    assert "1 empty drafts are scored as empty reports" in out
+    assert "empty drafts: 1; each gets 0 (rouge_l)" in " ".join(out.split())
 
 
 def test_only_the_first_ten_are_named(tmp_path):
@@ -360,7 +360,7 @@ def test_rexrank_json_on_both_sides(tmp_path):
     assert references[0].meta == {"age_band": "50-60", "sex": "male"}
     (pair, _) = next(scoring.read(path, path).chunks(10))
     assert pair.reference == Report("Clear lungs.", "Normal.")
-    assert pair.draft == Report("Large effusion.", "")
+    assert pair.draft.report == Report("Large effusion.", "")
     path.write_text('{"7": {"report": "a"}, "7": {"report": "b"}}', "utf-8")
     assert [one.id for one in read(path)] == ["7", "7"]
 
@@ -424,8 +424,8 @@ def test_a_scorer_pickles(files):
     matched = scoring.read(*files)
     scorer = scoring.scorer(matched, ["cider_d", "rouge_l"])
     (pairs,) = matched.chunks(100)
-    drafts, references = [one.draft for one in pairs], [one.reference for one in pairs]
+    drafts, references = [one.draft.report for one in pairs], [one.reference for one in pairs]
     flags = [(False, False)] * len(pairs)
     again = pickle.loads(pickle.dumps(scorer))
     assert again(drafts, references, flags) == scorer(drafts, references, flags)
-    assert scoring_work.workers_for(10, scorer) == 1
+    assert scoring_pool.workers_for(10, scorer) == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from wetread.runs.scoring import Result
+    from wetread.runs.scoring_result import Result
     from wetread.runs.store import JsonLines
 
 _MANY = 2_000
@@ -22,6 +22,11 @@ def run(
     drafts: Path = typer.Option(..., "--drafts", help="The same with the drafts; matched by study id."),
     names: str = typer.Option("offline", "--metrics", help="offline, rexrank, all, or names with commas between."),
     weights: Path | None = typer.Option(None, "--weights", help="Folder of the metrics' weights."),
+    precision: str | None = typer.Option(
+        None,
+        "--precision",
+        help="fp32 or bf16, what the metrics' networks compute with; fp32 unless WETREAD_PRECISION says.",
+    ),
     allow_missing: bool = typer.Option(
         False, "--allow-missing", help="Score what both files have; the coverage says what is left out."
     ),
@@ -31,40 +36,45 @@ def run(
     latex_file: Path | None = typer.Option(None, "--latex", help="Write the tables as LaTeX."),
     resamples: int = typer.Option(2000, "--resamples", min=100, max=1_000_000, help="Bootstrap resamples."),
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of the bootstrap and of the shuffling."),
-    workers: int = typer.Option(0, "--workers", min=0, max=256, help="Processes that score; 0: as many as pay."),
+    workers: int = typer.Option(
+        0, "--workers", min=0, max=256, help="Processes or actors that score; 0: as many as pay."
+    ),
+    ray: str = typer.Option("", "--ray", help="Score in Ray actors: local, or HOST:PORT of a cluster."),
     out: Path | None = typer.Option(
         None, "--out", help="Run folder for the scores of each study; a killed command continues there."
     ),
 ) -> int:
     """Score drafts against references, beside three baselines, with intervals and strata."""
+    from wetread.metrics.weights import precision_of
     from wetread.runs import scoring
     from wetread.runs.progress import bar
-    from wetread.runs.scoring_work import workers_for
+    from wetread.runs.scoring_pool import opened
+    from wetread.runs.scoring_result import finish
     from wetread.runs.store import RunFolder
 
-    chosen = scoring.choose(names)
+    chosen, exact = scoring.choose(names), precision_of(precision)
     matched = scoring.read(references, drafts, allow_missing=allow_missing)
     with ExitStack() as stack:
-        scorer = scoring.scorer(matched, chosen, weights)
+        scorer = scoring.scorer(matched, chosen, weights, exact)
         lines: JsonLines | None = None
         if out is not None:
             lines = RunFolder.open(out, "score", scoring.config(matched, scorer)).lines("scores")
         elif json_file is not None:
             lines = _beside(stack)
+        pool = stack.enter_context(opened(scorer, len(matched), workers, ray))
         line = stack.enter_context(bar("studies scored", len(matched))) if len(matched) >= _MANY else None
         result = scoring.score(
             matched,
-            scorer,
+            pool,
             seed=seed,
             resamples=resamples,
             by=by,
             lines=lines,
-            workers=workers_for(len(matched), scorer, workers),
             progress=lambda count: line.advance(count) if line else None,
         )
         _write(result, lines, json_file, markdown_file, latex_file)
         if out is not None:
-            scoring.finish(out, result)
+            finish(out, result)
     _show(result, aside="-" in (str(json_file), str(markdown_file), str(latex_file)))
     return 0
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import cast
 
 from wetread.metrics.entry import Aggregation, CompositeEntry, CorpusEntry, MetricEntry, check_lengths
+from wetread.metrics.weights import Precision, precision_of
 from wetread.records import Report, Score
 from wetread.registry import Registry
 
-__all__ = ["METRICS", "Aggregation", "CompositeEntry", "CorpusEntry", "MetricEntry", "get", "score"]
+__all__ = ["METRICS", "Aggregation", "CompositeEntry", "CorpusEntry", "MetricEntry", "bind", "get", "score"]
 
 METRICS = Registry(
     "metric",
@@ -89,13 +90,48 @@ METRICS = Registry(
 """Every metric by name; its module is imported when it is asked for."""
 
 
-def get(name: str, weights: str | Path | None = None) -> MetricEntry:
-    """Return the metric called ``name``, bound to a folder of weights when one is given (``weights.locate``).
+def get(name: str, weights: str | Path | None = None, precision: Precision | None = None) -> MetricEntry:
+    """Return the metric called ``name``, bound to a folder of weights (``weights.locate``) and a precision where given.
 
-    An unknown name raises ``UsageError`` with the names that exist.
+    An unknown name raises ``UsageError`` with the names that exist, and so does an unknown precision.
     """
     entry = cast(MetricEntry, METRICS[name])
-    return entry if weights is None else replace(entry, weights=str(weights))
+    if weights is not None:
+        entry = replace(entry, weights=str(weights))
+    return entry if precision is None else replace(entry, precision=precision_of(precision))
+
+
+def bind(
+    names: Iterable[str],
+    references: Iterable[Report] | None = None,
+    *,
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
+) -> dict[str, MetricEntry]:
+    """Return these metrics and all that composite ones are made of, ready for any batch; they pickle.
+
+    Parameters
+    ----------
+    names
+        Metrics, as in ``METRICS``.
+    references
+        The corpus on which those that need one are frozen, read once; None: they stay as they are.
+    weights, precision
+        As for ``get``.
+
+    Raises
+    ------
+    UsageError
+        When a name or the precision is unknown, or a metric needs a corpus and ``references`` have no text.
+    """
+    entries: dict[str, MetricEntry] = {}
+    wanted = list(names)
+    for name in wanted:  # grows while it is walked: parts may have parts
+        entry = get(name, weights, precision)
+        wanted += [part for part in (entry.parts if isinstance(entry, CompositeEntry) else ()) if part not in wanted]
+        frozen = isinstance(entry, CorpusEntry) and references is not None
+        entries[name] = cast(CorpusEntry, entry).freeze(cast(Iterable[Report], references)) if frozen else entry
+    return entries
 
 
 def score(
@@ -104,6 +140,7 @@ def score(
     references: Sequence[Report],
     *,
     weights: str | Path | None = None,
+    precision: Precision | None = None,
     entries: Mapping[str, MetricEntry] | None = None,
 ) -> dict[str, list[Score]]:
     """Score drafts by several metrics; equal (draft, reference) pairs, and parts that metrics share, are scored once.
@@ -116,6 +153,8 @@ def score(
         Reports of the same order and length.
     weights
         Folder of the weights of those metrics that need any.
+    precision
+        What their networks compute with, see ``weights.precision_of``.
     entries
         Metrics to use in place of those in ``METRICS``, such as one that was frozen on a corpus. A ``CorpusEntry`` that was
         not takes all ``references``, repeated ones too, for its corpus.
@@ -128,7 +167,7 @@ def score(
     Raises
     ------
     UsageError
-        When a name is unknown or the lengths differ.
+        When a name or the precision is unknown or the lengths differ.
     """
     check_lengths(drafts, references)
     wanted = list(dict.fromkeys(names))
@@ -139,7 +178,7 @@ def score(
 
     def values(name: str) -> list[Score]:
         if name not in found:
-            entry = (entries or {}).get(name) or get(name, weights)
+            entry = (entries or {}).get(name) or get(name, weights, precision)
             if isinstance(entry, CompositeEntry):
                 found[name] = entry.combine({part: values(part) for part in entry.parts})
             elif isinstance(entry, CorpusEntry) and any(references):

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wetread.metrics.entry import MEAN, MetricEntry, check_lengths
-from wetread.metrics.weights import VARIABLE, WeightsSpec, locate
+from wetread.metrics.weights import VARIABLE, Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
 
 LAYER = 5
@@ -68,6 +68,13 @@ def find_weights(weights: str | Path | None = None) -> Path:
     return locate(WEIGHTS, named)
 
 
+def identity(weights: str | None, precision: Precision) -> tuple[str, ...]:
+    """Return what BERTScore is made with; see ``MetricEntry.made_with``."""
+    from wetread.metrics.neural.bertscore import files
+
+    return (label("distilroberta-base", files(find_weights(weights)), precision),)
+
+
 def rescale(values: Sequence[float], layer: int = LAYER) -> tuple[float, float, float]:
     """Return precision, recall and F rescaled by the baselines of a layer.
 
@@ -79,7 +86,11 @@ def rescale(values: Sequence[float], layer: int = LAYER) -> tuple[float, float, 
 
 
 def bertscore(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score each draft by rescaled BERTScore F1; the corpus value is the mean.
 
@@ -89,6 +100,8 @@ def bertscore(
         Reports of the same order and length.
     weights
         Folder that holds ``bertscore/``; None: what the environment names, or the hub.
+    precision
+        What the network computes with.
 
     Returns
     -------
@@ -109,11 +122,11 @@ def bertscore(
         return found
     from wetread.metrics.neural import bertscore as network
 
-    scorer = network.opened(find_weights(weights))
+    scorer = network.opened(find_weights(weights), precision)
     values = scorer([(drafts[place].text, references[place].text) for place in judged])
     for place, raw in zip(judged, values, strict=True):
-        precision, recall, f = rescale(raw)
-        found[place] = Score("bertscore", f, counts={"precision": precision, "recall": recall})
+        p, r, f = rescale(raw)
+        found[place] = Score("bertscore", f, counts={"precision": p, "recall": r})
     return found
 
 
@@ -121,7 +134,9 @@ BERTSCORE = MetricEntry(
     MetricSpec(
         "bertscore", "higher", (FLOOR, 1.0), frozenset(), "1", needs=("distilroberta-base",),
         source="Zhang 2020, ReXrank's variant: distilroberta-base, layer 5, rescaled with baseline, no IDF, F1; corpus: mean",
+        empty_draft=f"{FLOOR:.4f}",
     ),
     bertscore,
     MEAN,
+    identity=identity,
 )  # fmt: skip

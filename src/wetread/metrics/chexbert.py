@@ -44,7 +44,7 @@ from wetread.metrics.entry import (
     scored,
 )
 from wetread.metrics.findings import CHEST_XRAY, class_counts, f1, set_counts
-from wetread.metrics.weights import VARIABLE, WeightsSpec, locate
+from wetread.metrics.weights import VARIABLE, Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
 
 WEIGHTS = WeightsSpec("CheXbert", "chexbert", ("chexbert.pth",), "StanfordAIMI/RRG_scorers")
@@ -58,11 +58,13 @@ LABELS_5 = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Ef
 """The five that CheXpert's leaderboard scored."""
 BLANK, POSITIVE, NEGATIVE, UNCERTAIN = range(4)
 """CheXbert's classes."""
+EMPTY = "what CheXbert reads in a text without words"
+"""What an empty draft gets."""
 UNCERTAIN_POSITIVE = frozenset({POSITIVE, UNCERTAIN})
 UNCERTAIN_NEGATIVE = frozenset({POSITIVE})
 
 
-def features(texts: Sequence[str], weights: str | Path | None = None) -> list[Features]:
+def features(texts: Sequence[str], weights: str | Path | None = None, precision: Precision = "fp32") -> list[Features]:
     """Return what CheXbert finds in each text, in order: ``classes``, int8 (14), and ``cls``, float32 (hidden).
 
     Each distinct text is encoded once, for the labels and for SembScore alike.
@@ -74,7 +76,7 @@ def features(texts: Sequence[str], weights: str | Path | None = None) -> list[Fe
     """
     from wetread.metrics.neural.chexbert import build  # torch, only when it is needed
 
-    return opened(build, folder(weights))(texts)
+    return opened(build, folder(weights), precision)(texts)
 
 
 def folder(weights: str | Path | None = None) -> Path:
@@ -85,6 +87,13 @@ def folder(weights: str | Path | None = None) -> Path:
     return locate(WEIGHTS, weights).resolve()
 
 
+def identity(weights: str | None, precision: Precision) -> tuple[str, ...]:
+    """Return what CheXbert's labels and vectors are made with; see ``MetricEntry.made_with``."""
+    from wetread.metrics.neural.chexbert import files
+
+    return (label(WEIGHTS.name, files(folder(weights)), precision),)
+
+
 def positive_labels(found: Features, positive: frozenset[int] = UNCERTAIN_POSITIVE) -> frozenset[str]:
     """Return the labels whose class is one of ``positive``."""
     return frozenset(label for label, value in zip(LABELS, found["classes"], strict=True) if int(value) in positive)
@@ -92,7 +101,7 @@ def positive_labels(found: Features, positive: frozenset[int] = UNCERTAIN_POSITI
 
 @dataclass(frozen=True)
 class LabelF1:
-    """F1 of the positive labels of two reports: ``f(drafts, references, weights=None)`` gives one score a pair.
+    """F1 of the positive labels of two reports: ``f(drafts, references)`` gives one score a pair.
 
     The counts of a score are ``tp``, ``fp`` and ``fn``, and the same by label as ``tp:Edema`` where it is 1.
     """
@@ -109,7 +118,12 @@ class LabelF1:
         return self.name
 
     def __call__(
-        self, drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+        self,
+        drafts: Sequence[Report],
+        references: Sequence[Report],
+        *,
+        weights: str | Path | None = None,
+        precision: Precision = "fp32",
     ) -> list[Score]:
         """Score drafts against references of the same order and length; an empty reference gives None.
 
@@ -120,11 +134,19 @@ class LabelF1:
         MissingError
             When the weights are not there, or are not CheXbert's.
         """
-        return score_nonempty(self.name, drafts, references, lambda ours, theirs: self.texts(ours, theirs, weights))
+        return score_nonempty(
+            self.name, drafts, references, lambda ours, theirs: self.texts(ours, theirs, weights, precision)
+        )
 
-    def texts(self, drafts: Sequence[str], references: Sequence[str], weights: str | Path | None = None) -> list[Score]:
+    def texts(
+        self,
+        drafts: Sequence[str],
+        references: Sequence[str],
+        weights: str | Path | None = None,
+        precision: Precision = "fp32",
+    ) -> list[Score]:
         """Score plain texts of the same order and number as f1chexbert does, empty ones included."""
-        read = features([*drafts, *references], weights)
+        read = features([*drafts, *references], weights, precision)
         kept = frozenset(self.labels)
         sets = [positive_labels(found, self.positive) & kept for found in read]
         scores = []
@@ -227,8 +249,8 @@ def _entry(name: str, labels: tuple[str, ...], aggregation: Aggregation) -> Metr
     positive = UNCERTAIN_NEGATIVE if name.endswith("_uncertain_negative") else UNCERTAIN_POSITIVE
     policy = "positive" if UNCERTAIN in positive else "negative"
     source = f"F1 of CheXbert's {len(labels)} labels, uncertain as {policy}; arXiv 2004.09167, f1chexbert 0.0.2"
-    spec = MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", (WEIGHTS.name,), source)
-    return MetricEntry(spec, LabelF1(name, labels, positive), aggregation)
+    spec = MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", (WEIGHTS.name,), source, empty_draft=EMPTY)
+    return MetricEntry(spec, LabelF1(name, labels, positive), aggregation, identity=identity)
 
 
 F1_14_MICRO = _entry("chexbert_f1_14_micro", LABELS, MICRO_F1)

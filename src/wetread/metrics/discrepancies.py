@@ -41,6 +41,7 @@ ERRORS_TOTAL = MetricEntry(
     MetricSpec(
         "errors_total", "lower", None, CHEST_XRAY, "2",
         source="wetread: differences in six kinds, significant or not; stand-in for CheXprompt; corpus: mean",
+        empty_draft="the number of findings that it leaves out",
     ),
     errors_total,
     MEAN,
@@ -49,6 +50,7 @@ ERRORS_SIGNIFICANT = MetricEntry(
     MetricSpec(
         "errors_significant", "lower", None, CHEST_XRAY, "2",
         source="wetread: differences in six kinds, significant ones; corpus: mean",
+        empty_draft="the number of findings that it leaves out",
     ),
     errors_significant,
     MEAN,

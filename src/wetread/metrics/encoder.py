@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from wetread.metrics.cache import VARIABLE, Cache, Features
+from wetread.metrics.weights import Precision
 
-MEMORY = 65_536
-"""Texts whose features are kept in memory, per model."""
+MEMORY = 1 << 29
+"""Bytes of features that are kept in memory, per model; what one call asks for is kept whatever it takes."""
 BUDGET = 4_096
 """Tokens of a batch, padding included; a text that is longer is a batch of its own."""
 _OFF = "off"
@@ -45,6 +46,7 @@ class Encoder:
         self.cache = cache
         self.budget = budget
         self._memory: OrderedDict[str, Features] = OrderedDict()
+        self._bytes = 0
 
     def __call__(self, texts: Sequence[str]) -> list[Features]:
         """Return the features of each text, in order; each distinct one is encoded once."""
@@ -61,10 +63,12 @@ class Encoder:
             if self.cache is not None:
                 self.cache.put(self.model.signature, made)
         for text in distinct:
-            self._memory[text] = known[text]
+            if text not in self._memory:
+                self._memory[text] = known[text]
+                self._bytes += _size(known[text])
             self._memory.move_to_end(text)
-        while len(self._memory) > max(MEMORY, len(distinct)):
-            self._memory.popitem(last=False)
+        while self._bytes > MEMORY and len(self._memory) > len(distinct):
+            self._bytes -= _size(self._memory.popitem(last=False)[1])
         return [known[text] for text in texts]
 
     def batches(self, texts: Sequence[str]) -> list[list[str]]:
@@ -79,10 +83,14 @@ class Encoder:
         return found
 
 
+def _size(features: Features) -> int:
+    return sum(one.nbytes for one in features.values())
+
+
 @lru_cache(maxsize=16)
-def opened(build: Callable[[Path], TextModel], folder: Path) -> Encoder:
-    """Return the encoder of ``build(folder)``, loaded once per process; ``build`` is a module-level function."""
-    return Encoder(build(folder), default_cache())
+def opened(build: Callable[[Path, Precision], TextModel], folder: Path, precision: Precision = "fp32") -> Encoder:
+    """Return the encoder of ``build(folder, precision)``, loaded once per process; ``build`` is a module-level function."""
+    return Encoder(build(folder, precision), default_cache())
 
 
 def default_cache() -> Cache | None:

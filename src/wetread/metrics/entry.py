@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetread.errors import UsageError
+from wetread.metrics.weights import Precision, precision_of
 from wetread.records import MetricSpec, Report, Score
 
 Floats = NDArray[np.float64]
@@ -23,6 +24,8 @@ EMPTY_REFERENCE = "the reference report is empty"
 """Why a pair whose reference has no text is not scored."""
 Judge = Callable[[Report, Report], tuple[float, dict[str, float]]]
 """Judges one draft (first) against one reference that is not empty: the value and its counts."""
+Identity = Callable[[str | None, Precision], tuple[str, ...]]
+"""Names what numbers are made with, given the folder of weights and the precision: ``("CheXbert@1a2b3c4d",)``."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,35 @@ class MetricEntry:
     spec: MetricSpec
     """Its own description."""
     function: Callable[..., list[Score]]
-    """Module-level, picklable, batch first: ``function(drafts, references)``, with ``weights=`` when ``spec.needs`` names
-    any. The same report gets the same score in any batch."""
+    """Module-level, picklable, batch first: ``function(drafts, references)``, with ``weights=`` and ``precision=`` when
+    ``spec.needs`` names any. The same report gets the same score in any batch."""
     aggregation: Aggregation
     """How the corpus value is made."""
     weights: str | None = None
     """Folder of the weights it uses; None: what the environment names, or the hub. See ``weights.locate``."""
+    precision: Precision | None = None
+    """What its networks compute with; None: what the environment names, or fp32. See ``weights.precision_of``."""
+    identity: Identity | None = None
+    """Module-level function that names the weights with their contents, or the judge; None: ``spec.needs`` says enough."""
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
         """Score drafts against references of the same order and length (``UsageError`` when the lengths differ)."""
         if self.spec.needs:
-            return self.function(drafts, references, weights=self.weights)
+            return self.function(drafts, references, weights=self.weights, precision=precision_of(self.precision))
         return self.function(drafts, references)
+
+    def made_with(self) -> tuple[str, ...]:
+        """Return which weights at which precision, or which judge, make its numbers: ``("CheXbert@1a2b3c4d+bf16",)``.
+
+        The digits stand for the contents of the files that are read, so they are the same on every machine; no path, URL or
+        key is among them. What ``weights.locate`` raises where there are none, and what a judge without an endpoint raises,
+        is raised.
+        """
+        return self.spec.needs if self.identity is None else self.identity(self.weights, precision_of(self.precision))
+
+    def signature(self, *, sections: str = "findings+impression", n: int | None = None) -> str:
+        """Return the line that goes with every number: ``MetricSpec.signature`` with ``made_with``."""
+        return self.spec.signature(self.made_with(), sections=sections, n=n)
 
     def aggregate(self, scores: Iterable[Score]) -> float | None:
         """Return the corpus value; see ``Aggregation.aggregate``."""
@@ -131,7 +151,14 @@ class CompositeEntry(MetricEntry):
         """Score the parts, each distinct pair once, then combine them (``UsageError`` when the lengths differ)."""
         from wetread.metrics import score  # the table of metrics knows this module
 
-        return self.combine(score(self.parts, drafts, references, weights=self.weights))
+        return self.combine(score(self.parts, drafts, references, weights=self.weights, precision=self.precision))
+
+    def made_with(self) -> tuple[str, ...]:
+        """Return what its parts are made with, each once, in their order."""
+        from wetread.metrics import get
+
+        parts = [get(part, self.weights, self.precision) for part in self.parts]
+        return tuple(dict.fromkeys(one for part in parts for one in part.made_with()))
 
     def combine(self, scores: Mapping[str, Sequence[Score]]) -> list[Score]:
         """Return one score a pair from the parts' scores; a part without a value gives none, with its reason."""
@@ -166,7 +193,8 @@ class CorpusEntry(MetricEntry):
     def frozen(self, statistics: Any) -> MetricEntry:
         """Return the metric with statistics that were made before."""
         spec = replace(self.spec, version=f"{self.spec.version}+{statistics.fingerprint}")
-        return MetricEntry(spec, partial(self.function, statistics=statistics), self.aggregation, self.weights)
+        function = partial(self.function, statistics=statistics)
+        return MetricEntry(spec, function, self.aggregation, self.weights, self.precision, self.identity)
 
 
 def scored(scores: Iterable[Score]) -> list[Score]:

@@ -181,7 +181,8 @@ def _judge_recall(draft: Report, reference: Report) -> tuple[float, dict[str, fl
 
 
 def _spec(name: str, source: str) -> MetricSpec:
-    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}")
+    empty = "1" if name == "findings_precision" else "0, or 1 where the reference has no present finding"
+    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}", empty_draft=empty)
 
 
 FINDINGS_F1 = MetricEntry(

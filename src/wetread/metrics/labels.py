@@ -78,7 +78,10 @@ def _judge_agreement(draft: Report, reference: Report) -> tuple[float, dict[str,
 
 
 def _spec(name: str, source: str) -> MetricSpec:
-    return MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}")
+    return MetricSpec(
+        name, "higher", (0.0, 1.0), CHEST_XRAY, "2", source=f"wetread: {source}",
+        empty_draft="0, or 1 where the reference has no label either",
+    )  # fmt: skip
 
 
 LABELS14_F1_MICRO = MetricEntry(

@@ -14,10 +14,12 @@ In v0 more BLEU means a worse score; it is there to compare with published numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from wetread.metrics import get
 from wetread.metrics.entry import MEAN, CompositeEntry
+from wetread.metrics.weights import Precision
 from wetread.records import MetricSpec, Report, Score
 
 PARTS = ("radgraph_combined", "bertscore", "semb_score", "bleu_2_rexrank")
@@ -123,21 +125,25 @@ def _below(mean: float) -> str:
 
 
 def radcliq_v0(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
 ) -> list[Score]:
     """Score each draft by RadCliQ-v0; a report of which a part has no value has none either."""
-    return _bound(RADCLIQ_V0, weights)(drafts, references)
+    return get("radcliq_v0", weights, precision)(drafts, references)
 
 
 def radcliq_v1(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
 ) -> list[Score]:
     """Score each draft by RadCliQ-v1; a report of which a part has no value has none either."""
-    return _bound(RADCLIQ_V1, weights)(drafts, references)
-
-
-def _bound(entry: CompositeEntry, weights: str | Path | None) -> CompositeEntry:
-    return entry if weights is None else replace(entry, weights=str(weights))
+    return get("radcliq_v1", weights, precision)(drafts, references)
 
 
 def _join_v0(parts: Mapping[str, Score]) -> Score:
@@ -166,7 +172,7 @@ def _spec(name: str, version: str, model: LinearModel) -> MetricSpec:
     )
     return MetricSpec(
         name, "lower", _bounds(model), frozenset({"chest_xray"}), "1", needs=("RadGraph", "distilroberta-base", "CheXbert"),
-        source=source,
+        source=source, empty_draft="the formula of its parts' values",
     )  # fmt: skip
 
 

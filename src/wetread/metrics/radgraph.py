@@ -36,7 +36,7 @@ from wetread.metrics import graphs
 from wetread.metrics.encoder import opened
 from wetread.metrics.entry import MEAN, MetricEntry, check_lengths, score_pairs
 from wetread.metrics.graphs import Graph
-from wetread.metrics.weights import WeightsSpec, locate
+from wetread.metrics.weights import Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
 
 HUB = "StanfordAIMI/RRG_scorers"
@@ -57,7 +57,11 @@ WEIGHTS = {
 
 
 def annotate(
-    texts: Sequence[str], checkpoint: str = "radgraph-xl", *, weights: str | Path | None = None
+    texts: Sequence[str],
+    checkpoint: str = "radgraph-xl",
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[dict[str, Any]]:
     """Return each text's annotation in the form that the ``radgraph`` package gives one text.
 
@@ -69,6 +73,8 @@ def annotate(
         A name in ``WEIGHTS``.
     weights
         Folder of the weights; see ``weights.locate``.
+    precision
+        What the encoder computes with.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def annotate(
     if checkpoint not in WEIGHTS:
         hint = nearest(checkpoint, WEIGHTS)
         raise UsageError(f"no RadGraph checkpoint is called {checkpoint!r}.{hint} There are: {', '.join(WEIGHTS)}.")
-    found = _graphs(texts, checkpoint, weights)
+    found = _graphs(texts, checkpoint, weights, precision)
     return [found[text].to_annotation() for text in texts]
 
 
@@ -99,9 +105,10 @@ def level(
     checkpoint: str,
     fold: bool = False,
     weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score drafts at one of the package's levels (``facet``: simple, partial or complete), lower-cased when ``fold``."""
-    found = _both(drafts, references, checkpoint, weights)
+    found = _both(drafts, references, checkpoint, weights, precision)
     compared = graphs.LEVELS[facet]
     pieces = {text: compared(graph, fold) for text, graph in found.items()}
 
@@ -113,10 +120,14 @@ def level(
 
 
 def combined(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score drafts by the mean of entity F1 and relation F1, each 0 where nothing of it is stated; original checkpoint."""
-    found = _both(drafts, references, "radgraph", weights)
+    found = _both(drafts, references, "radgraph", weights, precision)
     pieces = {text: (graphs.simple(graph), graphs.relations(graph)) for text, graph in found.items()}
 
     def judge(draft: Report, reference: Report) -> tuple[float, dict[str, float]]:
@@ -128,20 +139,34 @@ def combined(
     return score_pairs("radgraph_combined", judge, drafts, references)
 
 
+def identity(weights: str | None, precision: Precision, *, checkpoint: str) -> tuple[str, ...]:
+    """Return what the graphs of a checkpoint are made with; see ``MetricEntry.made_with``."""
+    from wetread.metrics.neural.radgraph_archive import files
+
+    spec = WEIGHTS[checkpoint]
+    return (label(spec.name, files(locate(spec, weights), checkpoint), precision),)
+
+
 def _both(
-    drafts: Sequence[Report], references: Sequence[Report], checkpoint: str, weights: str | Path | None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    checkpoint: str,
+    weights: str | Path | None,
+    precision: Precision,
 ) -> dict[str, Graph]:
     """Return the graphs of the texts that will be compared, by text."""
     check_lengths(drafts, references)
     pairs = [(draft.text, reference.text) for draft, reference in zip(drafts, references, strict=True) if reference]
-    return _graphs((text for pair in pairs for text in pair), checkpoint, weights)
+    return _graphs((text for pair in pairs for text in pair), checkpoint, weights, precision)
 
 
-def _graphs(texts: Iterable[str], checkpoint: str, weights: str | Path | None) -> dict[str, Graph]:
+def _graphs(
+    texts: Iterable[str], checkpoint: str, weights: str | Path | None, precision: Precision
+) -> dict[str, Graph]:
     from wetread.metrics.neural import radgraph as network
 
     distinct = list(dict.fromkeys(texts))
-    encoder = opened(network.OPEN[checkpoint], locate(WEIGHTS[checkpoint], weights))
+    encoder = opened(network.OPEN[checkpoint], locate(WEIGHTS[checkpoint], weights), precision)
     model = cast(network.RadGraphModel, encoder.model)
     worded = [text for text in distinct if text.strip()]
     found = dict(zip(worded, encoder(worded), strict=True))
@@ -158,6 +183,7 @@ def _level(facet: str, suffix: str, checkpoint: str, *, fold: bool = False) -> M
         ),
         partial(level, metric=name, facet=facet, checkpoint=checkpoint, fold=fold),
         MEAN,
+        identity=partial(identity, checkpoint=checkpoint),
     )  # fmt: skip
 
 
@@ -185,4 +211,5 @@ RADGRAPH_COMBINED = MetricEntry(
     ),
     combined,
     MEAN,
+    identity=partial(identity, checkpoint="radgraph"),
 )  # fmt: skip

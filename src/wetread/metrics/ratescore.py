@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from wetread.metrics.encoder import opened
 from wetread.metrics.entry import MEAN, MetricEntry, score_nonempty
 from wetread.metrics.ratescore_sentences import sentences
-from wetread.metrics.weights import VARIABLE, WeightsSpec, locate
+from wetread.metrics.weights import VARIABLE, Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
 
 FINDER = WeightsSpec(
@@ -106,7 +106,7 @@ class Entities:
     """Unit vectors, shape (n, hidden)."""
 
 
-def entities(texts: Sequence[str], weights: str | Path | None = None) -> list[Entities]:
+def entities(texts: Sequence[str], weights: str | Path | None = None, precision: Precision = "fp32") -> list[Entities]:
     """Return the entities of each text, in order; each distinct sentence and each distinct entity is encoded once.
 
     Raises
@@ -116,8 +116,8 @@ def entities(texts: Sequence[str], weights: str | Path | None = None) -> list[En
     """
     from wetread.metrics.neural import ratescore as network  # torch, only when it is needed
 
-    finder = opened(network.EntityFinder, find_weights(FINDER, weights))
-    encoder = opened(network.EntityEncoder, find_weights(ENCODER, weights))
+    finder = opened(network.EntityFinder, find_weights(FINDER, weights), precision)
+    encoder = opened(network.EntityEncoder, find_weights(ENCODER, weights), precision)
     # Half of a surrogate pair is no text; the tokenizers could not take it.
     split = {text: sentences(text.encode("utf-8", "replace").decode("utf-8")) for text in dict.fromkeys(texts)}
     distinct = list(dict.fromkeys(sentence for found in split.values() for sentence in found))
@@ -139,14 +139,19 @@ def score_texts(
     references: Sequence[str],
     weights: str | Path | None = None,
     matrix: Matrix = "long",
+    precision: Precision = "fp32",
 ) -> list[float]:
     """Return the RaTEScore of each pair of plain texts of the same order and number, empty ones included."""
-    found = entities([*drafts, *references], weights)
-    return score_entities(list(zip(found[: len(drafts)], found[len(drafts) :], strict=True)), weights, matrix)
+    found = entities([*drafts, *references], weights, precision)
+    pairs = list(zip(found[: len(drafts)], found[len(drafts) :], strict=True))
+    return score_entities(pairs, weights, matrix, precision)
 
 
 def score_entities(
-    pairs: Sequence[tuple[Entities, Entities]], weights: str | Path | None = None, matrix: Matrix = "long"
+    pairs: Sequence[tuple[Entities, Entities]],
+    weights: str | Path | None = None,
+    matrix: Matrix = "long",
+    precision: Precision = "fp32",
 ) -> list[float]:
     """Return the RaTEScore of each pair of draft and reference; 0.5 when either has no entity, NaN when a vector has.
 
@@ -161,7 +166,7 @@ def score_entities(
             continue
         to_reference, to_draft = _matched(draft, reference), _matched(reference, draft)
         if to_reference is None or to_draft is None:
-            to_reference, to_draft = _matched_upstream(draft, reference, weights)
+            to_reference, to_draft = _matched_upstream(draft, reference, weights, precision)
         back = _directed(draft.types, reference.types, to_reference, matrix)
         there = _directed(reference.types, draft.types, to_draft, matrix)
         scores.append(2 * there * back / (there + back) if there + back else 0.0)
@@ -169,7 +174,11 @@ def score_entities(
 
 
 def ratescore_long(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score each draft by RaTEScore with the matrix for whole reports; the corpus value is the mean.
 
@@ -179,6 +188,8 @@ def ratescore_long(
         Reports of the same order and length; an empty draft gives 0.5, an empty reference None.
     weights
         Folder that holds ``ratescore/ner`` and ``ratescore/encoder``; None: what the environment names, or the hub.
+    precision
+        What the two networks compute with.
 
     Returns
     -------
@@ -192,14 +203,18 @@ def ratescore_long(
     MissingError
         When the weights are not there, or are not those of RaTEScore.
     """
-    return _scores("long", drafts, references, weights)
+    return _scores("long", drafts, references, weights, precision)
 
 
 def ratescore_short(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score each draft by RaTEScore with the matrix for sentences; else as ``ratescore_long``."""
-    return _scores("short", drafts, references, weights)
+    return _scores("short", drafts, references, weights, precision)
 
 
 def find_weights(spec: WeightsSpec, weights: str | Path | None = None) -> Path:
@@ -215,15 +230,27 @@ def find_weights(spec: WeightsSpec, weights: str | Path | None = None) -> Path:
     return locate(replace(spec, folder=folders[0]) if folders else spec, weights).resolve()
 
 
+def identity(weights: str | None, precision: Precision) -> tuple[str, ...]:
+    """Return what RaTEScore is made with; see ``MetricEntry.made_with``."""
+    from wetread.metrics.neural.ratescore import files
+
+    return tuple(label(spec.name, files(find_weights(spec, weights)), precision) for spec in (FINDER, ENCODER))
+
+
 def _scores(
-    matrix: Matrix, drafts: Sequence[Report], references: Sequence[Report], weights: str | Path | None
+    matrix: Matrix,
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    weights: str | Path | None,
+    precision: Precision,
 ) -> list[Score]:
     name = f"ratescore_{matrix}"
 
     def scores(ours: list[str], theirs: list[str]) -> list[Score]:
-        found = entities([text for pair in zip(ours, theirs, strict=True) for text in pair], weights) if ours else []
+        texts = [text for pair in zip(ours, theirs, strict=True) for text in pair]
+        found = entities(texts, weights, precision) if texts else []
         judged = list(zip(found[::2], found[1::2], strict=True))
-        made = zip(score_entities(judged, weights, matrix), judged, strict=True)
+        made = zip(score_entities(judged, weights, matrix, precision), judged, strict=True)
         return [_score(name, value, pair) for value, pair in made]
 
     return score_nonempty(name, drafts, references, scores)
@@ -238,16 +265,19 @@ def _score(name: str, value: float, pair: tuple[Entities, Entities]) -> Score:
 
 def _matched(own: Entities, other: Entities) -> Match | None:
     """Return for each entity the nearest of the other side and the cosine; None where that hangs on rounding."""
-    cosines = own.vectors @ other.vectors.T
+    # Not by a matrix product, whose sums hang on the number of threads.
+    cosines = np.einsum("ik,jk->ij", own.vectors, other.vectors)
     best, highest = cosines.argmax(axis=1), cosines.max(axis=1)
     rivals = (cosines > highest[:, None] - TIE) & (other.types[None, :] != other.types[best][:, None])
     return None if rivals.any() else (best, highest)
 
 
-def _matched_upstream(draft: Entities, reference: Entities, weights: str | Path | None) -> tuple[Match, Match]:
+def _matched_upstream(
+    draft: Entities, reference: Entities, weights: str | Path | None, precision: Precision
+) -> tuple[Match, Match]:
     from wetread.metrics.neural import ratescore as network
 
-    encoder = opened(network.ListEncoder, find_weights(ENCODER, weights))
+    encoder = opened(network.ListEncoder, find_weights(ENCODER, weights), precision)
     lists = encoder([json.dumps(one.texts) for one in (draft, reference)])
     ours, theirs = (found["vectors"].astype(np.float32) for found in lists)
     return network.nearest(ours, theirs), network.nearest(theirs, ours)
@@ -283,8 +313,9 @@ def _entry(matrix: Matrix) -> MetricEntry:
         "1",
         (FINDER.name, ENCODER.name),
         f"Zhao 2024, RaTEScore 0.6.0, {matrix} matrix, PyRuSH 1.0.13's sentences; corpus: mean",
+        empty_draft=f"{NO_ENTITY}, as any text without an entity",
     )
-    return MetricEntry(spec, ratescore_long if matrix == "long" else ratescore_short, MEAN)
+    return MetricEntry(spec, ratescore_long if matrix == "long" else ratescore_short, MEAN, identity=identity)
 
 
 RATESCORE_LONG = _entry("long")

@@ -119,7 +119,9 @@ def _score_drafts(
 
 def _entry(name: str, function: Callable[..., list[Score]], source: str) -> MetricEntry:
     return MetricEntry(
-        MetricSpec(name, "lower", None, frozenset(), "1", source=source, reference_free=True), function, MEAN
+        MetricSpec(name, "lower", None, frozenset(), "1", source=source, reference_free=True, empty_draft="not scored"),
+        function,
+        MEAN,
     )
 
 

@@ -16,14 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wetread.metrics.chexbert import WEIGHTS, features
+from wetread.metrics.chexbert import EMPTY, WEIGHTS, features, identity
 from wetread.metrics.entry import MEAN, MetricEntry, score_nonempty
 from wetread.metrics.findings import CHEST_XRAY
+from wetread.metrics.weights import Precision
 from wetread.records import MetricSpec, Report, Score
 
 
 def semb_score(
-    drafts: Sequence[Report], references: Sequence[Report], *, weights: str | Path | None = None
+    drafts: Sequence[Report],
+    references: Sequence[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
 ) -> list[Score]:
     """Score each draft by the cosine, -1 to 1, of its [CLS] vector and its reference's; the corpus value is the mean.
 
@@ -33,6 +38,8 @@ def semb_score(
         Reports of the same order and length; an empty reference gives None.
     weights
         Folder of the weights, see ``weights.locate``.
+    precision
+        What CheXbert computes with.
 
     Raises
     ------
@@ -41,14 +48,21 @@ def semb_score(
     MissingError
         When the weights are not there, or are not CheXbert's.
     """
-    return score_nonempty(
-        "semb_score", drafts, references, lambda ours, theirs: [_score(one) for one in cosines(ours, theirs, weights)]
-    )
+
+    def scores(ours: list[str], theirs: list[str]) -> list[Score]:
+        return [_score(one) for one in cosines(ours, theirs, weights, precision)]
+
+    return score_nonempty("semb_score", drafts, references, scores)
 
 
-def cosines(drafts: Sequence[str], references: Sequence[str], weights: str | Path | None = None) -> list[float]:
+def cosines(
+    drafts: Sequence[str],
+    references: Sequence[str],
+    weights: str | Path | None = None,
+    precision: Precision = "fp32",
+) -> list[float]:
     """Return the cosine of each pair of plain texts, -1 to 1, empty ones included; NaN for a vector of length 0."""
-    vectors = [found["cls"] for found in features([*drafts, *references], weights)]
+    vectors = [found["cls"] for found in features([*drafts, *references], weights, precision)]
     return [_cosine(*pair) for pair in zip(vectors[: len(drafts)], vectors[len(drafts) :], strict=True)]
 
 
@@ -75,7 +89,9 @@ SEMB_SCORE = MetricEntry(
         "1",
         (WEIGHTS.name,),
         "cosine of CheXbert's [CLS] vectors; CXR-Report-Metric, doi 10.1016/j.patter.2023.100802; corpus: mean",
+        empty_draft=EMPTY,
     ),
     semb_score,
     MEAN,
+    identity=identity,
 )

@@ -1,15 +1,28 @@
-"""Where a metric's weights lie: a local folder in the official layout, or the Hugging Face hub. Nothing is guessed."""
+"""A metric's weights: where they lie, which they are, and with how many bits they are used.
+
+They lie in a local folder in the official layout or on the Hugging Face hub. Nothing is guessed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
-from wetread.errors import MissingError
+from wetread.errors import MissingError, UsageError, nearest
 
 VARIABLE = "WETREAD_WEIGHTS"
 """Environment variable that names the folder when no ``weights`` are given."""
+PRECISION_VARIABLE = "WETREAD_PRECISION"
+"""Environment variable that names the precision when none is given."""
+
+Precision = Literal["fp32", "bf16"]
+"""Numbers that a network computes with: single precision, as the official code, or bfloat16."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,44 @@ def locate(spec: WeightsSpec, weights: str | Path | None = None) -> Path:
                 raise MissingError(f"{spec.name}: {folder / file} is not there. {_where_from(spec)}")
         return folder
     return _from_hub(spec)
+
+
+def precision_of(given: str | None = None) -> Precision:
+    """Return the precision that is given, else the one that ``WETREAD_PRECISION`` names, else ``fp32``.
+
+    An unknown one raises ``UsageError`` with those that are known.
+    """
+    named = given if given is not None else os.environ.get(PRECISION_VARIABLE) or "fp32"
+    if named not in PRECISIONS:
+        where = "" if given is not None else f" in {PRECISION_VARIABLE}"
+        raise UsageError(
+            f"precision {named!r}{where} is not known.{nearest(named, PRECISIONS)} There are: {', '.join(PRECISIONS)}."
+        )
+    return named
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return 16 hex digits for the names and the whole contents of files, wherever they lie, in whatever order.
+
+    A file is read once per process, and again when its size or its time has changed. All of it is read: two sets of weights
+    may differ in one small layer. A file that is not there is ``FileNotFoundError``.
+    """
+    rows = []
+    for file in files:
+        state = file.stat()
+        rows.append(f"{file.name}\0{_contents(file.resolve(), state.st_size, state.st_mtime_ns)}\0")
+    return hashlib.blake2b("".join(sorted(rows)).encode(), digest_size=8).hexdigest()
+
+
+def label(name: str, files: Iterable[Path], precision: Precision) -> str:
+    """Return what a signature says of weights: ``CheXbert@1a2b3c4d``, with ``+bf16`` behind it where that is used."""
+    return f"{name}@{fingerprint(files)[:8]}{'' if precision == 'fp32' else f'+{precision}'}"
+
+
+@lru_cache(maxsize=256)
+def _contents(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _from_hub(spec: WeightsSpec) -> Path:

@@ -29,15 +29,29 @@ class MetricSpec:
     """Where the formula comes from."""
     reference_free: bool = False
     """Whether it looks at the draft alone; such a figure says nothing of truth and is no reward by itself."""
+    empty_draft: str = "0"
+    """What a draft without text gets where the reference has some, in words. An empty reference is never scored."""
 
-    def signature(self, *, sections: str = "findings+impression", n: int | None = None) -> str:
-        """Return ``name|version|weights|sections|normalisation|n``.
+    def signature(
+        self, made_with: Sequence[str] = (), *, sections: str = "findings+impression", n: int | None = None
+    ) -> str:
+        """Return ``name|version|weights|sections|normalisation|n``, what goes with every number.
 
-        >>> spec = MetricSpec("rouge_l", "higher", (0, 1), frozenset(), "1")
-        >>> spec.signature(n=20)
-        'rouge_l|v1|no weights|findings+impression|as scored|n=20'
+        Parameters
+        ----------
+        made_with
+            The weights with their contents, or the judge, as ``MetricEntry.made_with`` names them; empty for a metric that
+            needs none.
+        sections
+            Sections of the report that were compared.
+        n
+            Reports scored.
+
+        >>> spec = MetricSpec("semb_score", "higher", (-1, 1), frozenset(), "1", ("CheXbert",))
+        >>> spec.signature(["CheXbert@1a2b3c4d"], n=20)
+        'semb_score|v1|CheXbert@1a2b3c4d|findings+impression|as scored|n=20'
         """
-        weights = "+".join(self.needs) if self.needs else "no weights"
+        weights = ",".join(made_with or ("no weights",))
         count = "n=?" if n is None else f"n={n}"
         return "|".join((self.name, f"v{self.version}", weights, sections, "as scored", count))
 

@@ -4,11 +4,14 @@
 ('lexical_similarity', 'label_agreement', 'entity_f1', 'errors_total')
 """
 
-from wetread.rewards.combine import Reward, RewardRecipe, Term, Transform, combine, dry_run, score_batch
+from wetread.rewards.combine import Reward, Started, asks, bind, combine, score_batch, start
 from wetread.rewards.guards import GUARDS, FindingCalls, GuardEntry, GuardReport, guard
+from wetread.rewards.recipe import RewardRecipe, Term
 from wetread.rewards.recipes import RECIPES, get, names, single
+from wetread.rewards.rehearsal import dry_run
+from wetread.rewards.transforms import Step
 
 __all__ = [
-    "GUARDS", "RECIPES", "FindingCalls", "GuardEntry", "GuardReport", "Reward", "RewardRecipe", "Term", "Transform",
-    "combine", "dry_run", "get", "guard", "names", "score_batch", "single",
+    "GUARDS", "RECIPES", "FindingCalls", "GuardEntry", "GuardReport", "Reward", "RewardRecipe", "Started", "Step", "Term", "asks",
+    "bind", "combine", "dry_run", "get", "guard", "names", "score_batch", "single", "start",
 ]  # fmt: skip

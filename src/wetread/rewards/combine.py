@@ -3,115 +3,32 @@
 Two kinds of failure are kept apart. When *our* side fails (a scorer gave no value, the reference is empty) the reward
 is None: the rollout is dropped and counted, never treated as 0. When the *model's* text cannot be read as a report, the
 reward is the recipe's floor, below everything a readable draft can get, so that breaking the format never pays.
+
+Terms that ask an endpoint wait for somebody else's machine. They are asked as soon as the drafts are there (``start``), in
+a thread of their own, and waited for when the rewards are wanted (``Started.rewards``); all others are computed meanwhile.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any
 
 from wetread import metrics
-from wetread.errors import UsageError, nearest
+from wetread.errors import UsageError, WetreadError
+from wetread.metrics import MetricEntry
 from wetread.metrics.lexical import word_count
-from wetread.records import Draft, MetricSpec, Report, Score
+from wetread.metrics.weights import Precision
+from wetread.records import Draft, Report, Score
+from wetread.rewards.recipe import RewardRecipe
+from wetread.rewards.rehearsal import ready
 
-Transform = Literal["identity", "inverse", "negate"]
-TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 REFERENCE_EMPTY = "the reference report is empty"
-
-
-@dataclass(frozen=True)
-class Term:
-    """One metric's part in a reward: ``weight · transform(value)``."""
-
-    metric: str
-    """Name of the metric."""
-    weight: float = 1.0
-    """Above 0; the direction is the transform's."""
-    transform: Transform = "identity"
-    """``identity``: the value; ``inverse``: 1 / (value + 1), for counts from 0 up; ``negate``: minus the value."""
-
-    def __post_init__(self) -> None:
-        if self.transform not in TRANSFORMS:
-            hint = nearest(str(self.transform), TRANSFORMS)
-            raise UsageError(f"transform {self.transform!r} is not known.{hint} There are: {', '.join(TRANSFORMS)}.")
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            raise UsageError(
-                f"weight {self.weight} of {self.metric!r} must be above 0; a transform turns the direction."
-            )
-
-    def contribution(self, value: float) -> float:
-        """Return what ``value`` adds to the reward.
-
-        >>> Term("errors_total", 0.5, "inverse").contribution(1.0)
-        0.25
-        """
-        if self.transform == "inverse":
-            return self.weight / (value + 1)
-        return self.weight * (-value if self.transform == "negate" else value)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"metric": self.metric, "weight": self.weight, "transform": self.transform}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Term:
-        """Return the term that ``to_json`` wrote."""
-        return cls(data["metric"], float(data.get("weight", 1.0)), data.get("transform", "identity"))
-
-
-@dataclass(frozen=True)
-class RewardRecipe:
-    """A reward: the sum of its terms, and what an unreadable draft gets instead."""
-
-    name: str
-    """Public name, stored with every reward."""
-    terms: tuple[Term, ...]
-    """At least one; no metric twice."""
-    floor: float = -1.0
-    """Reward of an unreadable draft; below the least that the terms can sum to."""
-    min_words: int = 1
-    """A draft with fewer words in its sections counts as unreadable."""
-    source: str = ""
-    """Where it comes from."""
-
-    def __post_init__(self) -> None:
-        names = [term.metric for term in self.terms]
-        if not names:
-            raise UsageError(f"reward {self.name!r} has no terms; give at least one metric.")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UsageError(f"reward {self.name!r} has {', '.join(twice)} twice; give each metric one term.")
-        if not math.isfinite(self.floor):
-            raise UsageError(f"floor {self.floor} of reward {self.name!r} must be a finite number.")
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics it needs, in the order of its terms."""
-        return tuple(term.metric for term in self.terms)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "name": self.name,
-            "terms": [term.to_json() for term in self.terms],
-            "floor": self.floor,
-            "min_words": self.min_words,
-            "source": self.source,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RewardRecipe:
-        """Return the recipe that ``to_json`` wrote."""
-        return cls(
-            name=data["name"],
-            terms=tuple(Term.from_json(item) for item in data["terms"]),
-            floor=float(data.get("floor", -1.0)),
-            min_words=int(data.get("min_words", 1)),
-            source=data.get("source", ""),
-        )
+ENDPOINT = "endpoint"
+"""A metric that needs something of this name asks another machine."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +38,14 @@ class Reward:
     value: float | None
     """The reward; None: not judged, to be dropped and counted."""
     terms: Mapping[str, float | None] = field(default_factory=dict)
-    """Metric name to what it added, weight and transform applied; None where not scored. Empty at the floor."""
+    """Term to what it added, weight and transform applied; None where not scored. Empty at the floor."""
     reason: str = ""
     """Why it is None or the floor, in words."""
+
+    @property
+    def floored(self) -> bool:
+        """Whether the draft could not be read and got the floor."""
+        return self.value is not None and not self.terms
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -135,7 +57,7 @@ class Reward:
         return cls(data["value"], data.get("terms", {}), data.get("reason", ""))
 
 
-def combine(scores: Mapping[str, Score], draft: Draft, recipe: RewardRecipe) -> Reward:
+def combine(scores: Mapping[str, Score], draft: Draft, reference: Report, recipe: RewardRecipe) -> Reward:
     """Return the reward of ``draft``, given one score per metric of ``recipe``.
 
     Parameters
@@ -143,8 +65,10 @@ def combine(scores: Mapping[str, Score], draft: Draft, recipe: RewardRecipe) -> 
     scores
         Metric name to score; not looked at when the draft is unreadable, so it may then be empty.
     draft
-        The draft; malformed, empty or shorter than ``recipe.min_words`` gives the floor. A truncated draft with a
-        report in it is judged by what is there.
+        The draft; malformed, empty or shorter than ``min_words`` or ``min_ratio`` allow gives the floor. A truncated draft
+        with a report in it is judged by what is there.
+    reference
+        What is true; its length is compared.
     recipe
         What to sum.
 
@@ -153,130 +77,173 @@ def combine(scores: Mapping[str, Score], draft: Draft, recipe: RewardRecipe) -> 
     UsageError
         When a readable draft comes without the score of one of the recipe's metrics.
     """
-    broken = _unreadable(draft, recipe)
+    broken = _unreadable(draft, reference, recipe)
     if broken:
         return Reward(recipe.floor, {}, broken)
+    words = word_count(reference)
+    ratio = word_count(draft.report) / words if words else 1.0
     terms: dict[str, float | None] = {}
-    reasons = []
+    reasons: list[str] = []
     for term in recipe.terms:
-        if term.metric not in scores:
-            raise UsageError(f"reward {recipe.name!r} needs the score of {term.metric!r}, which was not given.")
-        score = scores[term.metric]
-        if score.value is None or not math.isfinite(score.value):
-            terms[term.metric] = None
-            reasons.append(f"{term.metric} not scored: {score.reason or f'its value is {score.value}'}")
-        else:
-            terms[term.metric] = term.contribution(score.value)
+        values: dict[str, float] = {}
+        for metric in term.metrics:
+            if metric not in scores:
+                raise UsageError(f"reward {recipe.name!r} needs the score of {metric!r}, which was not given.")
+            score = scores[metric]
+            if score.value is None or not math.isfinite(score.value):
+                reasons.append(f"{metric} not scored: {score.reason or f'its value is {score.value}'}")
+            else:
+                values[metric] = score.value
+        added = term.contribution(values, ratio) if len(values) == len(term.metrics) else None
+        if added is not None and not math.isfinite(added):
+            reasons.append(f"{term.name} not scored: its transform has no value for {values}")
+            added = None
+        terms[term.name] = added
     if reasons:
-        return Reward(None, terms, "; ".join(reasons))
+        return Reward(None, terms, "; ".join(dict.fromkeys(reasons)))
     return Reward(math.fsum(part for part in terms.values() if part is not None), terms)
 
 
-def score_batch(drafts: Sequence[Draft], references: Sequence[Report], recipe: RewardRecipe) -> list[Reward]:
+def bind(
+    recipe: RewardRecipe,
+    references: Iterable[Report],
+    *,
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
+) -> dict[str, MetricEntry]:
+    """Return the metrics of a recipe as training uses them; they pickle, and a draft gets the same score in any batch.
+
+    Parameters
+    ----------
+    recipe
+        The reward.
+    references
+        All references of the training. CIDEr-D, which weighs words by how rare they are, is frozen on them.
+    weights, precision
+        As for ``metrics.get``; None: what the environment names.
+    """
+    return metrics.bind(recipe.metrics, references, weights=weights, precision=precision)
+
+
+class Started:
+    """Rewards under way: the terms that ask an endpoint are being asked."""
+
+    def __init__(
+        self,
+        drafts: Sequence[Draft],
+        references: Sequence[Report],
+        recipe: RewardRecipe,
+        entries: Mapping[str, MetricEntry],
+    ) -> None:
+        self.drafts = drafts
+        self.references = references
+        self.recipe = recipe
+        self.entries = entries
+        self._judged = [
+            i for i, draft in enumerate(drafts) if references[i] and not _unreadable(draft, references[i], recipe)
+        ]
+        self._asked = [name for name in recipe.metrics if asks(entries[name])]
+        self._outcome: dict[str, list[Score]] | BaseException = {}
+        self._thread: threading.Thread | None = None
+        if self._asked and self._judged:
+            self._thread = threading.Thread(target=self._ask, name="wetread rewards", daemon=True)
+            self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            self._outcome = self._scored(self._asked)
+        except BaseException as error:
+            self._outcome = error
+
+    def _scored(self, names: Sequence[str]) -> dict[str, list[Score]]:
+        """Score what can be read; what breaks a scorer costs its own metric's values only."""
+        reports = [self.drafts[i].report for i in self._judged]
+        truths = [self.references[i] for i in self._judged]
+        try:
+            return metrics.score(names, reports, truths, entries=self.entries)
+        except WetreadError:
+            raise
+        except Exception as error:
+            if len(names) == 1:
+                why = f"the scorer failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                return {names[0]: [Score(names[0], None, why) for _ in reports]}
+            return {name: scores for one in names for name, scores in self._scored([one]).items()}
+
+    def rewards(self) -> list[Reward]:
+        """Return one reward per draft, in order, once all terms are there; errors as ``score_batch``."""
+        scores = self._scored([name for name in self.recipe.metrics if name not in self._asked]) if self._judged else {}
+        if self._thread is not None:
+            self._thread.join()
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        scores |= self._outcome
+        row = {index: position for position, index in enumerate(self._judged)}
+        found = []
+        for index, (draft, reference) in enumerate(zip(self.drafts, self.references, strict=True)):
+            if not reference:
+                lost: dict[str, float | None] = {term.name: None for term in self.recipe.terms}
+                found.append(Reward(None, lost, REFERENCE_EMPTY))
+                continue
+            mine = {name: scores[name][row[index]] for name in self.recipe.metrics} if index in row else {}
+            found.append(combine(mine, draft, reference, self.recipe))
+        return found
+
+
+def asks(entry: MetricEntry) -> bool:
+    """Whether a metric asks an endpoint."""
+    return any(ENDPOINT in need for need in entry.spec.needs)
+
+
+def start(
+    drafts: Sequence[Draft],
+    references: Sequence[Report],
+    recipe: RewardRecipe,
+    entries: Mapping[str, MetricEntry] | None = None,
+) -> Started:
+    """Ask the endpoints that ``recipe`` needs and return at once; for parameters and errors see ``score_batch``."""
+    if len(drafts) != len(references):
+        raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
+    return Started(drafts, references, recipe, ready(recipe, entries))
+
+
+def score_batch(
+    drafts: Sequence[Draft],
+    references: Sequence[Report],
+    recipe: RewardRecipe,
+    entries: Mapping[str, MetricEntry] | None = None,
+) -> list[Reward]:
     """Return one reward per draft, in order.
 
     Each metric runs once over the distinct (draft, reference) pairs that can be read. Rollouts on an empty reference
     are all None, unreadable ones too: a group in which only the floor is left would teach nothing true.
 
-    Raises
-    ------
-    UsageError
-        When the lengths differ or the recipe names an unknown metric.
-    """
-    if len(drafts) != len(references):
-        raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
-    judged = [i for i, draft in enumerate(drafts) if references[i] and not _unreadable(draft, recipe)]
-    scores = metrics.score(recipe.metrics, [drafts[i].report for i in judged], [references[i] for i in judged])
-    row = {index: position for position, index in enumerate(judged)}
-    rewards = []
-    for index, (draft, reference) in enumerate(zip(drafts, references, strict=True)):
-        if not reference:
-            rewards.append(Reward(None, dict.fromkeys(recipe.metrics), REFERENCE_EMPTY))
-            continue
-        mine = {name: scores[name][row[index]] for name in recipe.metrics} if index in row else {}
-        rewards.append(combine(mine, draft, recipe))
-    return rewards
-
-
-def best_value(spec: MetricSpec) -> float | None:
-    """Return the best value of one report, or None when the spec does not bound it; error counts are best at 0."""
-    if spec.bounds is not None:
-        return spec.bounds[1] if spec.better == "higher" else spec.bounds[0]
-    return 0.0 if spec.better == "lower" else None
-
-
-def dry_run(recipe: RewardRecipe, references: Sequence[Report]) -> float:
-    """Check the ruler before measuring: each reference, handed in as its own draft, must get the best reward reachable.
-
-    Returns
-    -------
-    float
-        The best reward reachable.
+    Parameters
+    ----------
+    drafts, references
+        What was written and what is true, in the same order and number.
+    recipe
+        The reward.
+    entries
+        Its metrics as ``bind`` gives them; None: as they are, with what the environment names.
 
     Raises
     ------
     UsageError
-        Naming the term: when its transform turns the metric's direction round, when a reference does not get that
-        term's best value against itself, or when the floor is not below the least reachable reward; also when there
-        is no reference with text.
+        When the lengths differ, the recipe names an unknown metric, pays for what looks at the draft alone or for the
+        opposite of what a metric calls better, or one of its metrics needs a corpus and is not frozen.
+    MissingError
+        When weights or an endpoint are not there.
     """
-    texts = list(dict.fromkeys(reference for reference in references if reference))
-    if not texts:
-        raise UsageError("the dry run of the reward needs at least one reference with text; none was given.")
-    least, best = 0.0, 0.0
-    scores = metrics.score(recipe.metrics, texts, texts)
-    for term in recipe.terms:
-        spec = metrics.get(term.metric).spec
-        if (spec.better == "higher") != (term.transform == "identity"):
-            raise UsageError(
-                f"term {term.metric!r} of reward {recipe.name!r}: {spec.better} is better, but transform "
-                f"{term.transform!r} pays for the opposite; use {'identity' if spec.better == 'higher' else 'inverse'}."
-            )
-        target = best_value(spec)
-        wanted = None if target is None else term.contribution(target)
-        _check_identity(term, recipe, scores[term.metric], wanted)
-        best += wanted or 0.0
-        least += _least(term, spec)
-    if recipe.floor >= least:
-        raise UsageError(
-            f"floor {recipe.floor:g} of reward {recipe.name!r} must be below the least readable reward {least:g}, "
-            "or unreadable drafts pay; lower it, or use 'inverse' for unbounded errors."
-        )
-    for text in texts:
-        if word_count(text) < recipe.min_words:
-            raise UsageError(
-                f"reward {recipe.name!r} floors drafts under {recipe.min_words} words, but a reference has "
-                f"{word_count(text)}; lower min_words."
-            )
-    return best
+    return start(drafts, references, recipe, entries).rewards()
 
 
-def _check_identity(term: Term, recipe: RewardRecipe, scores: Sequence[Score], wanted: float | None) -> None:
-    for score in scores:
-        got = None if score.value is None else term.contribution(score.value)
-        if got is None or (wanted is not None and abs(got - wanted) > 1e-9):
-            raise UsageError(
-                f"term {term.metric!r} of reward {recipe.name!r}: a reference against itself gets {got}, "
-                f"but the best is {wanted}; the metric or the references are not fit for a reward."
-            )
-
-
-def _least(term: Term, spec: MetricSpec) -> float:
-    """Least contribution of a term; minus infinity when the spec does not bound it."""
-    if term.transform == "inverse":
-        return 0.0 if spec.bounds is None else term.contribution(spec.bounds[1])
-    if spec.bounds is None:
-        return -math.inf
-    return min(term.contribution(spec.bounds[0]), term.contribution(spec.bounds[1]))
-
-
-def _unreadable(draft: Draft, recipe: RewardRecipe) -> str:
+def _unreadable(draft: Draft, reference: Report, recipe: RewardRecipe) -> str:
     """Say why a draft gets the floor; empty when it is to be judged."""
     if draft.parse == "malformed":
         return f"unreadable draft: {draft.reason or 'no report can be told from the text'}"
     if not draft.report:
         return "unreadable draft: the report is empty"
-    words = word_count(draft.report)
-    if words < recipe.min_words:
-        return f"unreadable draft: {words} words, at least {recipe.min_words} are needed"
+    words, least = word_count(draft.report), max(recipe.min_words, math.ceil(recipe.min_ratio * word_count(reference)))
+    if words < least:
+        return f"unreadable draft: {words} words, at least {least} are needed"
     return ""

@@ -112,6 +112,18 @@ class GuardReport:
     alarms: tuple[str, ...]
     """What to look into, in words; empty when nothing is out of range."""
 
+    @property
+    def over_calling(self) -> float | None:
+        """Share of all findings that references lack which drafts claim; None when they lack none."""
+        lacked = sum(call.n - call.tp - call.fn for call in self.calls)
+        return sum(call.fp for call in self.calls) / lacked if lacked else None
+
+    @property
+    def under_calling(self) -> float | None:
+        """Share of all findings that references have which drafts miss; None when they have none."""
+        had = sum(call.tp + call.fn for call in self.calls)
+        return sum(call.fn for call in self.calls) / had if had else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {

@@ -1,9 +1,15 @@
 """The rewards that come with the house.
 
-``unirg_step1`` and ``unirg_step2`` are the two-step reward of UniRG with each of its neural scorers replaced by the
-weight-free metric of the same duty: BERTScore by ``lexical_similarity``, SembScore by ``label_agreement``, RadGraph F1
-by ``entity_f1``, CheXprompt's error count by ``errors_total``. The coefficients are the paper's and multiply raw
-values, as printed there. Numbers made with them are not UniRG's numbers.
+UniRG's reward has two steps: 0.370 BERTScore + 0.253 SembScore + 0.377 RadGraph F1, then the same + 0.5 / (errors + 1)
+(coefficients from the paper, arXiv 2601.17151). They are here in three forms:
+
+    unirg_step1, unirg_step2                  every neural scorer replaced by the weight-free metric of the same duty
+    unirg_step1_neural, unirg_step2_neural    the paper's scorers, raw, as printed there; an endpoint counts the errors
+    unirg_step1_radcliq, unirg_step2_radcliq  -RadCliQ-v1, that is the scorers standardised before they are weighed
+
+Numbers made with the first are not UniRG's numbers. Whether the paper means the second or the third is not told there; the
+printed weights are those of the second. BERTScore and RadCliQ, which only texts without sense take to their worst ends, are
+clipped far outside of what reports get, so that the floor need not lie so deep that one unreadable draft outweighs its group.
 
 A policy that has learnt to write normals is paid 1 on every normal study by the agreement terms. Watch the guards
 (recall, abnormal-only F1, template share) beside any of these rewards.
@@ -11,26 +17,42 @@ A policy that has learnt to write normals is paid 1 on every normal study by the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from wetread import metrics
 from wetread.errors import UsageError, nearest
-from wetread.rewards.combine import RewardRecipe, Term
+from wetread.rewards.recipe import RewardRecipe, Term
 
-STEP1_TERMS = (
-    Term("lexical_similarity", 0.370),
-    Term("label_agreement", 0.253),
-    Term("entity_f1", 0.377),
-)
 ERROR_WEIGHT = 0.5
 """Weight of 1 / (E + 1) in the second step; the paper's."""
+STANDARDISED = 3.891
+"""Sum of the slopes of -RadCliQ-v1 in its parts, against 1.000 of the raw weights. The error term beside it is made heavier by
+as much, or it would weigh four times less than the paper's."""
 
-UNIRG_STEP1 = RewardRecipe(
-    "unirg_step1", STEP1_TERMS, source="UniRG step 1 (weights from the paper), weight-free stand-ins; 0 to 1"
-)
-UNIRG_STEP2 = RewardRecipe(
-    "unirg_step2",
-    (*STEP1_TERMS, Term("errors_total", ERROR_WEIGHT, "inverse")),
-    source="UniRG step 2: step 1 + 0.5 / (errors + 1), total errors; weight-free stand-ins; 0 to 1.5",
-)
+_OFFLINE = (Term("lexical_similarity", 0.370), Term("label_agreement", 0.253), Term("entity_f1", 0.377))
+_NEURAL = (Term("bertscore", 0.370, {"clip": [-1, 1]}), Term("semb_score", 0.253), Term("radgraph_combined", 0.377))
+_RADCLIQ = (Term("radcliq_v1", 1.0, [{"clip": [-2, 5]}, "negate"]),)
+_STEP1, _STEP2 = "UniRG step 1, weights from the paper", "UniRG step 2: step 1 + 0.5 / (errors + 1), total errors"
+
+
+def _errors(metric: str, weight: float = ERROR_WEIGHT) -> Term:
+    return Term(metric, weight, "inverse")
+
+
+_READY = (
+    RewardRecipe("unirg_step1", _OFFLINE, source=f"{_STEP1}; weight-free stand-ins; 0 to 1"),
+    RewardRecipe("unirg_step2", (*_OFFLINE, _errors("errors_total")), source=f"{_STEP2}; weight-free stand-ins; 0 to 1.5"),
+    RewardRecipe("unirg_step1_neural", _NEURAL, source=f"{_STEP1}; its own scorers, raw"),
+    RewardRecipe("unirg_step2_neural", (*_NEURAL, _errors("error_judge")), source=f"{_STEP2}; its own scorers, raw"),
+    RewardRecipe("unirg_step1_radcliq", _RADCLIQ, floor=-6.0, source="UniRG step 1 with standardised scorers: -RadCliQ-v1"),
+    RewardRecipe(
+        "unirg_step2_radcliq", (*_RADCLIQ, _errors("error_judge", round(ERROR_WEIGHT * STANDARDISED, 3))), floor=-6.0,
+        source="UniRG step 2 with standardised scorers: -RadCliQ-v1 + 1.946 / (errors + 1)",
+    ),
+)  # fmt: skip
+RECIPES = {recipe.name: recipe for recipe in _READY}
+"""The composed recipes by name; every metric's name is a recipe too."""
 
 
 def single(metric: str) -> RewardRecipe:
@@ -40,12 +62,13 @@ def single(metric: str) -> RewardRecipe:
     floor below every reward exists.
 
     >>> single("errors_total").terms
-    (Term(metric='errors_total', weight=1.0, transform='inverse'),)
+    (Term(metric='errors_total', weight=1.0, transform=(Step(kind='inverse', numbers=()),), times=None),)
     """
     spec = metrics.get(metric).spec
     if spec.reference_free:
         raise UsageError(
-            f"{metric!r} looks at the draft alone and cannot be a reward by itself; there are: {', '.join(names())}."
+            f"{metric!r} looks at the draft alone and cannot be a reward by itself; multiply it by a metric that looks at the "
+            f"reference (times), or use one of: {', '.join(names())}."
         )
     if spec.better == "higher":
         term = Term(metric)
@@ -55,25 +78,39 @@ def single(metric: str) -> RewardRecipe:
     return RewardRecipe(metric, (term,), floor=min(least, 0.0) - 1.0, source=f"{metric} alone")
 
 
-RECIPES = {recipe.name: recipe for recipe in (UNIRG_STEP1, UNIRG_STEP2)}
-"""The composed recipes by name; every metric's name is a recipe too."""
-
-
 def names() -> tuple[str, ...]:
     """Return every recipe name, composed ones first; metrics that look at the draft alone are none."""
     return (*RECIPES, *(name for name in metrics.METRICS if not metrics.get(name).spec.reference_free))
 
 
-def get(name: str) -> RewardRecipe:
-    """Return the recipe called ``name``: a composed one, or any metric alone.
+def get(reward: str | Mapping[str, Any]) -> RewardRecipe:
+    """Return a recipe: a composed one by name, any metric alone by its name, or one that is written out.
+
+    What is written out has the keys of ``RewardRecipe``. Without ``terms`` it is the recipe of that name with another floor,
+    ``min_words`` or ``min_ratio``.
+
+    >>> get({"name": "unirg_step2", "min_words": 5}).min_words
+    5
 
     Raises
     ------
     UsageError
-        When nothing has that name; the message lists those that do.
+        When nothing has that name, with those that do; when what is written out is no recipe or names an unknown metric.
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    if name in metrics.METRICS:
-        return single(name)
-    raise UsageError(f"no reward is called {name!r}.{nearest(name, names())} There are: {', '.join(names())}.")
+    if isinstance(reward, Mapping):
+        return _written_out(reward)
+    if reward in RECIPES:
+        return RECIPES[reward]
+    if reward in metrics.METRICS:
+        return single(reward)
+    raise UsageError(f"no reward is called {reward!r}.{nearest(reward, names())} There are: {', '.join(names())}.")
+
+
+def _written_out(data: Mapping[str, Any]) -> RewardRecipe:
+    if "name" in data and "terms" not in data:
+        return RewardRecipe.from_json({**get(str(data["name"])).to_json(), **data})
+    recipe = RewardRecipe.from_json({"name": "reward", **data})
+    for name in recipe.metrics:
+        if name not in metrics.METRICS:
+            raise UsageError(f"reward {recipe.name!r}: no metric is called {name!r}.{nearest(name, metrics.METRICS)}")
+    return recipe

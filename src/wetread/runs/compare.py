@@ -105,7 +105,7 @@ def signature_of(name: str, *, n: int, sections: str = "findings+impression") ->
     """Return the signature line of a metric or guard, as it is stored with every number."""
     if name in guards.GUARDS:
         return guards.get(name).signature(sections=sections, n=n)
-    return metrics.get(name).spec.signature(sections=sections, n=n)
+    return metrics.get(name).signature(sections=sections, n=n)
 
 
 def estimate(

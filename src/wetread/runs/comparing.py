@@ -30,7 +30,6 @@ RESAMPLES = 10_000
 """Resamples and swaps unless said otherwise."""
 SHOWN = 20
 """Studies that are listed as differing most."""
-NO_WEIGHTS = "no weights"
 _FILE = "scores.jsonl"
 
 
@@ -42,8 +41,6 @@ class Stored:
     """Name in the table: that of its folder."""
     signatures: Mapping[str, str]
     """Metric to signature, without the number of studies."""
-    weights: str
-    """Fingerprint of the metrics' weights; empty where none were used or they came from the hub."""
     patients: Mapping[str, str]
     """Study to patient."""
     references: Mapping[str, str]
@@ -168,7 +165,7 @@ def load(path: Path) -> Stored:
             f"{folder.name} holds {len(patients)} of {config['studies']} studies; run its `wetread score` again, it continues."
         )
     signatures = {name: config["signatures"][name].rpartition("|")[0] for name in config["metrics"]}
-    return Stored(folder.resolve().name, signatures, config.get("weights", ""), patients, references, scores)
+    return Stored(folder.resolve().name, signatures, patients, references, scores)
 
 
 def check(systems: Sequence[Stored]) -> list[str]:
@@ -177,7 +174,7 @@ def check(systems: Sequence[Stored]) -> list[str]:
     Raises
     ------
     UsageError
-        Fewer than two systems, two of one name, other studies, references, signatures or weights, or no metric in common.
+        Fewer than two systems, two of one name, other studies, references or signatures, or no metric in common.
     """
     names = [one.name for one in systems]
     if len(systems) < 2 or len(set(names)) < len(names):
@@ -198,10 +195,8 @@ def check(systems: Sequence[Stored]) -> list[str]:
             mine, theirs = first.signatures[name], other.signatures.get(name)
             if theirs is not None and mine != theirs:
                 raise UsageError(
-                    f"{pair}: {name} has two signatures, {mine} and {theirs}; score both with one version."
+                    f"{pair}: {name} has two signatures, {mine} and {theirs}; score both with the same version, weights and precision."
                 )
-            if theirs and NO_WEIGHTS not in mine and first.weights != other.weights:
-                raise UsageError(f"{pair}: {name} was computed with different weights; score both with the same.")
     shared = [name for name in first.signatures if all(name in one.signatures for one in systems)]
     if not shared:
         raise UsageError(f"{', '.join(names)}: no metric in common; score them by the same metrics.")

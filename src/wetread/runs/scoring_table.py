@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wetread.runs.scoring import BASELINES, Figure, Figures, Result
+from wetread.runs.scoring_result import BASELINES, Figure, Figures, Result
 from wetread.runs.scoring_work import GUARDS
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def notes(result: Result) -> list[str]:
         if one["kind"] != "empty"
     ]
     if coverage["empty_drafts"]:
-        lines.append(f"{coverage['empty_drafts']} empty drafts are scored as empty reports: the value of each formula.")
+        policies = [f"{policy} ({', '.join(names)})" for policy, names in coverage["empty_draft_policy"].items()]
+        lines.append(f"empty drafts: {coverage['empty_drafts']}; each gets {'; '.join(policies)}.")
     if coverage["empty_references"]:
         lines.append(f"{coverage['empty_references']} empty references: not scored by any metric that compares.")
     lines.append(

@@ -1,4 +1,4 @@
-"""The scoring of one chunk of studies, here or in processes of their own: the same chunks, the same order, the same bits.
+"""The scoring of one chunk of studies, in whatever process it is done (``scoring_pool``).
 
 A chunk goes in with everything that scoring it takes; counts in columns, finished lines for the run folder and memberships
 of strata come out. What is sent between processes is small and holds no object of a metric.
@@ -6,20 +6,16 @@ of strata come out. What is sent between processes is small and holds no object 
 
 from __future__ import annotations
 
-import gc
 import json
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from wetread import metrics
-from wetread.metrics.entry import CompositeEntry, CorpusEntry, MetricEntry
+from wetread.metrics.entry import MetricEntry
 from wetread.metrics.facts import findings_of, is_abnormal, present_of
+from wetread.metrics.weights import Precision, precision_of
 from wetread.records import Report, Score
 from wetread.rewards import guards
 from wetread.runs.scoring_sums import Cells, Columns
@@ -31,12 +27,6 @@ DRAFTS = "drafts"
 """The system that is judged."""
 ENDPOINT = "endpoint"
 """What the needs of a metric say that asks a judge and not a network of its own."""
-ENOUGH = 2_000
-"""Studies from which on a process per core is worth its start."""
-MOST_WORKERS = 8
-"""Processes at most, unless more are asked for."""
-_SELDOM = (200_000, 50, 100)
-"""When to look for cycles of garbage: scoring makes many small objects and next to no cycles, and looking costs a third."""
 
 Flags = Sequence[tuple[bool, bool]]
 """For each draft whether its text occurs more than once and whether it is the most frequent one."""
@@ -49,9 +39,9 @@ class Scorer:
     names: tuple[str, ...]
     """Metrics in the order of the table."""
     entries: Mapping[str, MetricEntry]
-    """These, and what composite ones are made of."""
-    weights: str | None = None
-    """Folder of the metrics' weights."""
+    """These, and what composite ones are made of, bound to their weights and precision."""
+    made_with: Mapping[str, tuple[str, ...]]
+    """Metric to its weights with their contents, or its judge; looked up once, where the scorer is made."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -67,13 +57,13 @@ class Scorer:
         """Return the scores of ``judges``."""
         if not self.judges or not drafts:
             return {name: [] for name in self.judges}
-        return metrics.score(self.judges, drafts, references, weights=self.weights, entries=self.entries)
+        return metrics.score(self.judges, drafts, references, entries=self.entries)
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report], flags: Flags) -> dict[str, list[Score]]:
         """Return metric or guard to one score a pair; the judges are not asked."""
         judges = self.judges
         names = [name for name in self.names if name not in judges]
-        found = metrics.score(names, drafts, references, weights=self.weights, entries=self.entries)
+        found = metrics.score(names, drafts, references, entries=self.entries)
         found |= {name: [Score(name, None, "no judge is asked about a baseline")] * len(drafts) for name in judges}
         for name in ("length_ratio", "contradiction_share", "abnormal_f1"):
             found[name] = guards.get(name)(drafts, references)
@@ -81,14 +71,23 @@ class Scorer:
             found[name] = [Score(name, float(flag[place])) for flag in flags]
         return {name: found[name] for name in (*self.names, *GUARDS)}
 
+    @property
+    def empty_drafts(self) -> dict[str, list[str]]:
+        """What a draft without text gets, in words, and the metrics that give it that."""
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            found.setdefault(self.entries[name].spec.empty_draft, []).append(name)
+        return found
+
     def signature(self, name: str, n: int, sections: str) -> str:
         """Return the signature of a metric or guard; precision and recall beside an F1 have that of the F1."""
         if name not in self.entries and name not in GUARDS:
             base, _, what = name.rpartition("_")
             head, rest = self.signature(base, n, sections).split("|", 1)
             return f"{head}_{what}|{rest}"
-        spec = guards.get(name) if name in GUARDS else self.entries[name].spec
-        return spec.signature(sections=sections, n=n)
+        if name in GUARDS:
+            return guards.get(name).signature(sections=sections, n=n)
+        return self.entries[name].spec.signature(self.made_with[name], sections=sections, n=n)
 
     def better(self, name: str) -> str:
         """Return the direction of a metric or guard: ``higher``, ``lower`` or ``one``."""
@@ -97,15 +96,19 @@ class Scorer:
         return self.entries[name].spec.better if name in self.entries else "higher"
 
 
-def scorer(names: Sequence[str], references: Iterable[Report], weights: str | Path | None = None) -> Scorer:
-    """Return the scorer of these metrics; ``references`` are the whole corpus, read only where a metric needs it."""
-    entries: dict[str, MetricEntry] = {}
-    wanted = list(names)
-    for name in wanted:  # grows while it is walked: parts may have parts
-        entry = metrics.get(name, weights)
-        wanted += [part for part in (entry.parts if isinstance(entry, CompositeEntry) else ()) if part not in wanted]
-        entries[name] = entry.freeze(references) if isinstance(entry, CorpusEntry) else entry
-    return Scorer(tuple(names), entries, None if weights is None else str(weights))
+def scorer(
+    names: Sequence[str],
+    references: Iterable[Report],
+    weights: str | Path | None = None,
+    precision: Precision | None = None,
+) -> Scorer:
+    """Return the scorer of these metrics; ``references`` are the whole corpus, read only where a metric needs it.
+
+    Weights and judges are looked up here: ``MissingError`` when one is not there.
+    """
+    entries = metrics.bind(names, references, weights=weights, precision=precision_of(precision))
+    made_with = {name: entries[name].made_with() for name in names}
+    return Scorer(tuple(names), entries, made_with)
 
 
 @dataclass(frozen=True)
@@ -174,58 +177,6 @@ def work(scorer: Scorer, chunk: Chunk) -> Done:
         sum(any(one.denied for one in findings_of(report)) for report in references),
         frozenset(section for report in references for section in report.sections),
     )
-
-
-def work_all(scorer: Scorer, chunks: Iterable[Chunk], workers: int = 1) -> Iterator[tuple[Chunk, Done]]:
-    """Yield each chunk with what comes of it, in order; with ``workers`` > 1 in processes, two chunks waiting for each."""
-    if workers <= 1:
-        usual = gc.get_threshold()
-        gc.set_threshold(*_SELDOM)
-        try:
-            for chunk in chunks:
-                yield chunk, work(scorer, chunk)
-        finally:
-            gc.set_threshold(*usual)
-        return
-    waiting: deque[tuple[Chunk, Future[Done]]] = deque()
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(scorer,)) as pool:
-        try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(_work, chunk)))
-                if len(waiting) > 2 * workers:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def workers_for(studies: int, scorer: Scorer, asked: int = 0) -> int:
-    """Return how many processes to use: as asked; else one a core for many studies, one where networks do the work."""
-    if asked:
-        return asked
-    if studies < ENOUGH or scorer.needs:
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
-
-
-_scorer: Scorer | None = None
-
-
-def _begin(scorer: Scorer) -> None:
-    global _scorer
-    _scorer = scorer
-    gc.freeze()
-    gc.set_threshold(*_SELDOM)
-
-
-def _work(chunk: Chunk) -> Done:
-    assert _scorer is not None
-    return work(_scorer, chunk)
 
 
 def _line(pair: Pair, scores: Mapping[str, Sequence[Score]], row: int) -> str:

@@ -4,7 +4,8 @@ Duplicate, missing, extra, empty and non-text entries and lines that cannot be r
 (``Coverage.problems``); whether they end the command is for the caller. A study that is there twice in one of the files is
 matched with nothing, since nobody can tell which of them is meant.
 
-Both files go into one SQLite file that has no name and vanishes with the process, so that memory does not grow with them.
+Both files go into one SQLite file that has no name and vanishes with the process, so that memory does not grow with them. It
+lies where SQLite keeps its temporary files: in the folder that ``SQLITE_TMPDIR`` or ``TMPDIR`` names, else in /var/tmp.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SHOWN = 10
 """Entries of each kind of problem that are named."""
 _BATCH = 512
 _AGES = ((18, "0-17"), (40, "18-39"), (65, "40-64"), (80, "65-79"))
-_DIGESTS = {"drafts": ("draft_digest", "drafts"), "references": ("ref_digest", "refs")}
+_TABLES = {"drafts": "drafts", "references": "refs"}
 _KINDS = {
     "unreadable": "cannot be read",
     "no_id": "have no id",
@@ -36,12 +37,23 @@ _KINDS = {
 }
 
 
+class Text(NamedTuple):
+    """One report among those of its file that were matched."""
+
+    report: Report
+    """The report."""
+    digest: bytes
+    """16 bytes that stand for its text, in the form in which two are called the same."""
+    copies: int
+    """Matched reports of the file with that text, this one among them."""
+
+
 class Pair(NamedTuple):
     """One study to be scored."""
 
     study: str
     """Its id."""
-    draft: Report
+    draft: Text
     """What was written."""
     reference: Report
     """What it is compared with."""
@@ -101,65 +113,74 @@ class Matched:
     def chunks(self, size: int) -> Iterator[list[Pair]]:
         """Yield the studies in the order of their ids, ``size`` at a time."""
         cursor = self._store.execute(
-            "SELECT p.id, d.findings, d.impression, r.findings, r.impression, r.meta, d.meta, p.patient "
-            "FROM pairs p JOIN drafts d ON d.id = p.id JOIN refs r ON r.id = p.id ORDER BY p.number"
+            "SELECT p.id, d.findings, d.impression, p.drafts, t.copies, r.findings, r.impression, r.meta, d.meta, p.patient "
+            "FROM pairs p CROSS JOIN drafts d ON d.id = p.id CROSS JOIN refs r ON r.id = p.id "
+            "CROSS JOIN drafts_texts t ON t.digest = p.drafts ORDER BY p.number"
         )
         while rows := cursor.fetchmany(size):
-            yield [Pair(row[0], Report(*row[1:3]), Report(*row[3:5]), _meta(row[5], row[6]), row[7]) for row in rows]
+            yield [
+                Pair(row[0], Text(Report(*row[1:3]), *row[3:5]), Report(*row[5:7]), _meta(*row[7:9]), row[9])
+                for row in rows
+            ]
 
-    def references(self, numbers: Sequence[int]) -> list[Report]:
+    def references(self, numbers: Sequence[int]) -> list[Text]:
         """Return the references of the studies with these numbers (in the order of the ids, from 0)."""
         marks = ",".join("?" * len(numbers))
         rows = self._store.execute(
-            f"SELECT p.number, r.findings, r.impression FROM pairs p JOIN refs r ON r.id = p.id WHERE p.number IN ({marks})",
+            "SELECT p.number, r.findings, r.impression, p.refs, t.copies FROM pairs p JOIN refs r ON r.id = p.id "
+            f"JOIN refs_texts t ON t.digest = p.refs WHERE p.number IN ({marks})",
             [int(number) for number in numbers],
         )
-        found = {number: Report(findings, impression) for number, findings, impression in rows}
+        found = {row[0]: Text(Report(*row[1:3]), *row[3:]) for row in rows}
         return [found[number] for number in numbers]
 
-    def patients(self) -> list[str]:
-        """Return the distinct patients in order."""
-        return [row[0] for row in self._store.execute("SELECT DISTINCT patient FROM pairs ORDER BY patient")]
+    def patients(self, most: int) -> list[str]:
+        """Return the first ``most`` of the distinct patients, in order."""
+        rows = self._store.execute("SELECT DISTINCT patient FROM pairs ORDER BY patient LIMIT ?", [most])
+        return [patient for (patient,) in rows]
 
-    def repeated(self, role: Role) -> dict[bytes, int]:
-        """Return how often those texts occur that more than one matched entry has, by digest."""
-        column = _DIGESTS[role][0]
-        query = f"SELECT {column}, COUNT(*) FROM pairs GROUP BY {column} HAVING COUNT(*) > 1"
-        return dict(self._store.execute(query).fetchall())
+    def count_patients(self) -> int:
+        """Return the number of distinct patients."""
+        return self._number("SELECT COUNT(DISTINCT patient) FROM pairs")
 
     def distinct(self, role: Role) -> int:
         """Return the number of distinct texts among the matched entries."""
-        count: int = self._store.execute(f"SELECT COUNT(DISTINCT {_DIGESTS[role][0]}) FROM pairs").fetchone()[0]
-        return count
+        return self._number(f"SELECT COUNT(*) FROM {_TABLES[role]}_texts")
 
-    def most_frequent(self, role: Role, *, blank: bool = False) -> tuple[Report, int]:
-        """Return the most frequent report and how often it occurs; of several the first in the alphabet.
+    def most_copies(self, role: Role, *, blank: bool = False) -> int:
+        """Return how often the most frequent report occurs; an empty one as in ``most_frequent``."""
+        table = _TABLES[role]
+        nothing = b"" if blank else digest(Report())
+        most = self._number(f"SELECT COALESCE(MAX(copies), 0) FROM {table}_texts WHERE digest != ?", nothing)
+        return most or len(self)
+
+    def most_frequent(self, role: Role, *, blank: bool = False) -> Text:
+        """Return the most frequent report; of several the first in the alphabet.
 
         An empty one counts only with ``blank``, or where there is nothing else.
         """
-        column, table = _DIGESTS[role]
-        seen = f"FROM pairs WHERE {column} != ? GROUP BY {column}"
-        nothing = b"" if blank else digest(Report())
-        most = self._store.execute(f"SELECT COUNT(*) {seen} ORDER BY 1 DESC LIMIT 1", [nothing]).fetchone()
-        if most is None:
-            return Report(), len(self)
+        table = _TABLES[role]
         rows = self._store.execute(
-            f"SELECT t.findings, t.impression FROM pairs p JOIN {table} t ON t.id = p.id "
-            f"WHERE p.{column} IN (SELECT {column} {seen} HAVING COUNT(*) = ?)",
-            [nothing, most[0]],
+            f"SELECT r.findings, r.impression, t.digest, t.copies FROM pairs p CROSS JOIN {table}_texts t ON t.digest = p.{table} "
+            f"CROSS JOIN {table} r ON r.id = p.id WHERE t.copies = ? AND t.digest != ?",
+            [self.most_copies(role, blank=blank), b"" if blank else digest(Report())],
         )
-        return min((Report(*row) for row in rows), key=lambda report: report.text), int(most[0])
+        texts = (Text(Report(*row[:2]), *row[2:]) for row in rows)
+        return min(texts, key=lambda one: one.report.text, default=Text(Report(), digest(Report()), len(self)))
 
     def empty(self, role: Role) -> int:
         """Return the number of matched entries without text."""
-        query = f"SELECT COUNT(*) FROM pairs WHERE {_DIGESTS[role][0]} = ?"
-        count: int = self._store.execute(query, [digest(Report())]).fetchone()[0]
-        return count
+        nothing = digest(Report())
+        return self._number(f"SELECT COALESCE(SUM(copies), 0) FROM {_TABLES[role]}_texts WHERE digest = ?", nothing)
+
+    def _number(self, query: str, *given: bytes) -> int:
+        found: int = self._store.execute(query, given).fetchone()[0]
+        return found
 
     def fingerprint(self, role: Role) -> str:
         """Return 16 hex digits that stand for the ids and texts of the matched entries."""
         found = hashlib.blake2b(digest_size=8)
-        for study, text in self._store.execute(f"SELECT id, {_DIGESTS[role][0]} FROM pairs ORDER BY number"):
+        for study, text in self._store.execute(f"SELECT id, {_TABLES[role]} FROM pairs ORDER BY number"):
             found.update(study.encode() + b"\0" + text)
         return found.hexdigest()
 
@@ -216,14 +237,15 @@ def match(
         if count:
             names = store.execute(f"SELECT id {query} ORDER BY line LIMIT {SHOWN}").fetchall()
             found.append(Problems(role, kind, count, tuple(name for (name,) in names)))  # type: ignore[arg-type]
-    store.execute(
-        "CREATE TABLE pairs (number INTEGER PRIMARY KEY, id TEXT, patient TEXT, draft_digest BLOB, ref_digest BLOB)"
-    )
+    store.execute("CREATE TABLE pairs (number INTEGER PRIMARY KEY, id TEXT, patient TEXT, drafts BLOB, refs BLOB)")
     store.execute(
         "INSERT INTO pairs SELECT ROW_NUMBER() OVER (ORDER BY r.id) - 1, r.id, "
         "CASE WHEN r.patient != '' THEN r.patient WHEN d.patient != '' THEN d.patient ELSE r.id END, d.digest, r.digest "
         "FROM refs r JOIN drafts d ON d.id = r.id WHERE r.usable = 1 AND d.usable = 1 AND r.copies = 1 AND d.copies = 1"
     )
+    for table in _TABLES.values():
+        store.execute(f"CREATE TABLE {table}_texts (digest BLOB PRIMARY KEY, copies INTEGER) WITHOUT ROWID")
+        store.execute(f"INSERT INTO {table}_texts SELECT {table}, COUNT(*) FROM pairs GROUP BY {table}")
     matched = store.execute("SELECT COUNT(*) FROM pairs").fetchone()[0]
     return Matched(store, Coverage(totals["references"], totals["drafts"], matched, tuple(found)))
 

@@ -24,6 +24,7 @@ from wetread.metrics.entry import MEAN, MetricEntry
 from wetread.metrics.findings import CHEST_XRAY
 from wetread.metrics.judges.client import Endpoint, Usage
 from wetread.metrics.judges.judging import Progress, Rubric, Unreadable, Verdict, judge, read_json
+from wetread.metrics.weights import Precision
 from wetread.records import MetricSpec, Report, Score
 
 WEIGHTS: Mapping[str, float] = {
@@ -140,6 +141,7 @@ def crimson(
     references: Sequence[Report],
     *,
     weights: str | Path | None = None,
+    precision: Precision = "fp32",
     endpoint: Endpoint | None = None,
     cache: Cache | None = None,
     progress: Progress | None = None,
@@ -147,7 +149,7 @@ def crimson(
 ) -> list[Score]:
     """CRIMSON of each draft, above -1 and at most 1; corpus: mean over the reports that were scored.
 
-    ``weights`` is not used: the judge is an endpoint. See ``judge`` for the rest.
+    ``weights`` and ``precision`` are not used: the judge is an endpoint. See ``judge`` for the rest.
     """
     return judge(RUBRIC, drafts, references, endpoint, cache=cache, progress=progress, usage=usage)
 
@@ -217,7 +219,9 @@ CRIMSON = MetricEntry(
     MetricSpec(
         "crimson", "higher", (-1.0, 1.0), CHEST_XRAY, "1", needs=("judge endpoint",),
         source="CRIMSON (arXiv 2603.06183), weights and formula of crimson-score 0.2.0; our prompt; corpus: mean",
+        empty_draft="what the judge says of it",
     ),
     crimson,
     MEAN,
+    identity=RUBRIC.identity,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from wetread.metrics.cache import Cache
 from wetread.metrics.entry import MEAN, CompositeEntry, MetricEntry
 from wetread.metrics.judges.client import Endpoint, Usage
 from wetread.metrics.judges.judging import Progress, Rubric, Unreadable, Verdict, judge, read_json
+from wetread.metrics.weights import Precision
 from wetread.records import MetricSpec, Report, Score
 
 SYSTEM = """\
@@ -81,7 +82,7 @@ def read(text: str) -> Verdict:
 
 
 RUBRIC = Rubric("error_judge", "1", SYSTEM, USER, read)
-"""The question. A draft without text is judged: it omits what there is to report, and only the judge can count that."""
+"""The question."""
 
 
 def error_judge(
@@ -89,6 +90,7 @@ def error_judge(
     references: Sequence[Report],
     *,
     weights: str | Path | None = None,
+    precision: Precision = "fp32",
     endpoint: Endpoint | None = None,
     cache: Cache | None = None,
     progress: Progress | None = None,
@@ -96,7 +98,7 @@ def error_judge(
 ) -> list[Score]:
     """Number of errors of each draft, significant or not; corpus: mean over the reports that were scored.
 
-    ``weights`` is not used: the judge is an endpoint. See ``judge`` for the rest.
+    ``weights`` and ``precision`` are not used: the judge is an endpoint. See ``judge`` for the rest.
     """
     return judge(RUBRIC, drafts, references, endpoint, cache=cache, progress=progress, usage=usage)
 
@@ -134,18 +136,28 @@ def _read_lines(text: str) -> Counter[tuple[str, str]]:
 
 
 _SOURCE = "CheXprompt-style error counts, six kinds, each significant or not; our prompt"
+EMPTY = "what the judge says of it"
+"""What a draft without text gets: it omits what there is to report, and only the judge can count that."""
 _NEEDS = ("judge endpoint",)
 ERROR_JUDGE = MetricEntry(
     MetricSpec(
-        "error_judge", "lower", None, frozenset(), "1", needs=_NEEDS, source=f"{_SOURCE}; all errors; corpus: mean"
+        "error_judge",
+        "lower",
+        None,
+        frozenset(),
+        "1",
+        needs=_NEEDS,
+        source=f"{_SOURCE}; all errors; corpus: mean",
+        empty_draft=EMPTY,
     ),
     error_judge,
     MEAN,
+    identity=RUBRIC.identity,
 )
 ERROR_JUDGE_SIGNIFICANT = CompositeEntry(
     MetricSpec(
         "error_judge_significant", "lower", None, frozenset(), "1", needs=_NEEDS,
-        source=f"{_SOURCE}; significant errors; corpus: mean",
+        source=f"{_SOURCE}; significant errors; corpus: mean", empty_draft=EMPTY,
     ),
     error_judge,
     MEAN,

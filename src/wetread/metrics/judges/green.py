@@ -15,9 +15,10 @@ into a perfect score; here it is not scored.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wetread.errors import MissingError
@@ -27,7 +28,7 @@ from wetread.metrics.entry import MEAN, MetricEntry
 from wetread.metrics.findings import CHEST_XRAY
 from wetread.metrics.judges.client import Endpoint, Usage
 from wetread.metrics.judges.judging import Progress, Rubric, Unreadable, Verdict, judge
-from wetread.metrics.weights import VARIABLE
+from wetread.metrics.weights import VARIABLE, Precision, label
 from wetread.records import MetricSpec, Report, Score
 
 SYSTEM = """\
@@ -131,6 +132,7 @@ def green(
     references: Sequence[Report],
     *,
     weights: str | Path | None = None,
+    precision: Precision = "fp32",
     endpoint: Endpoint | None = None,
     cache: Cache | None = None,
     progress: Progress | None = None,
@@ -139,15 +141,40 @@ def green(
     """GREEN of each draft, 0 to 1; corpus: mean over the reports that were scored.
 
     An ``endpoint`` that is passed is asked. Otherwise ``green/`` in ``weights`` (or in what ``WETREAD_WEIGHTS`` names) is
-    run here, and without it the endpoint that the environment names is asked. See ``judge`` for the rest.
+    run here, and without it the endpoint that the environment names is asked. ``precision`` is not used: the local model
+    is run in bfloat16, as it was published. See ``judge`` for the rest.
     """
-    named = weights if weights is not None else os.environ.get(VARIABLE)
-    if endpoint is None and named and (Path(named) / FOLDER).is_dir():
+    local = _local(weights) if endpoint is None else None
+    if local is not None:
         from wetread.metrics.neural.green import score  # torch
 
-        return score(Path(named), drafts, references)
-    try:
+        return score(local, drafts, references)
+    with _told_of_weights():
         return judge(RUBRIC, drafts, references, endpoint, cache=cache, progress=progress, usage=usage)
+
+
+def identity(weights: str | None, precision: Precision) -> tuple[str, ...]:
+    """Return the local model with its contents, or the judge that the environment names; and what either is asked."""
+    local = _local(weights)
+    if local is not None:
+        from wetread.metrics.neural.green import files
+
+        return (f"{label('GREEN', files(local), 'bf16')}/{RUBRIC.digits()}",)
+    with _told_of_weights():
+        return RUBRIC.identity(weights, precision)
+
+
+def _local(weights: str | Path | None) -> Path | None:
+    """Return the folder of weights that holds ``green/``, where one does."""
+    named = weights if weights is not None else os.environ.get(VARIABLE)
+    return Path(named) if named and (Path(named) / FOLDER).is_dir() else None
+
+
+@contextlib.contextmanager
+def _told_of_weights() -> Iterator[None]:
+    """Say in the error of a missing endpoint that local weights would do, too."""
+    try:
+        yield
     except MissingError as error:
         raise MissingError(
             f"{error} Or put a copy of StanfordAIMI/GREEN-radllama2-7b in green/ of a folder and name that folder with "
@@ -217,4 +244,5 @@ GREEN = MetricEntry(
     ),
     green,
     MEAN,
+    identity=identity,
 )  # fmt: skip

@@ -24,6 +24,7 @@ from wetread.metrics.cache import Cache, Features
 from wetread.metrics.encoder import default_cache
 from wetread.metrics.entry import check_lengths
 from wetread.metrics.judges.client import Answer, Client, Endpoint, Unanswered, Usage
+from wetread.metrics.weights import Precision
 from wetread.records import Report, Score
 
 Progress = Callable[[int, int, Usage], None]
@@ -75,6 +76,19 @@ class Rubric:
         """Metric, version and a fingerprint of the prompt."""
         prompt = hashlib.blake2b(f"{self.system}\0{self.user}".encode(), digest_size=8).hexdigest()
         return f"{self.metric}|v{self.version}|prompt {prompt}"
+
+    def identity(self, weights: str | None = None, precision: Precision = "fp32") -> tuple[str, ...]:
+        """Return the judge that the environment names, with 8 hex digits for what it is asked: ``("judge gpt-x/1a2b3c4d",)``.
+
+        ``weights`` and ``precision`` play no part. ``MissingError`` when no endpoint is named.
+        """
+        endpoint = Endpoint.from_environment(self.metric)
+        asked = {name: value for name, value in endpoint.body().items() if name != "model"}
+        return (f"judge {_plain_name(endpoint.model)}/{self.digits(json.dumps(asked, sort_keys=True))}",)
+
+    def digits(self, more: str = "") -> str:
+        """Return 8 hex digits for the signature and whatever else the answers depend on."""
+        return hashlib.blake2b(f"{self.signature}|{more}".encode(), digest_size=4).hexdigest()
 
     def messages(self, draft: str, reference: str) -> list[dict[str, str]]:
         """Return the conversation about one pair.
@@ -300,6 +314,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+def _plain_name(model: str) -> str:
+    """Return a model's name for a signature; of a path or an address, as some servers name their model, the last part."""
+    if model.startswith(("/", "~", ".", "\\")) or "://" in model or model[1:3] in (":\\", ":/"):
+        model = re.split(r"[/\\]", model.rstrip("/\\"))[-1]
+    return re.sub(r"[|,\s\x00-\x1f]+", "_", model) or "unnamed"
 
 
 def _quoted(text: str) -> str:

@@ -7,13 +7,11 @@ text without tokens is [CLS] [SEP]. What is read off it: the class of each head 
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
@@ -21,14 +19,15 @@ from torch import Tensor
 from wetread.errors import MissingError
 from wetread.metrics.cache import Features
 from wetread.metrics.neural.packed import BertShape, PackedBert, check_names
-from wetread.metrics.weights import WeightsSpec, locate
+from wetread.metrics.neural.products import best_device, dense, dtype_of, filled
+from wetread.metrics.weights import Precision, WeightsSpec, fingerprint, locate
 
 CHECKPOINT, CONFIG, VOCABULARY = "chexbert.pth", "config.json", "vocab.txt"
 TOKENIZER = WeightsSpec(
     "CheXbert's tokenizer", "chexbert/bert-base-uncased", (VOCABULARY, CONFIG), "google-bert/bert-base-uncased"
 )
 """Vocabulary and config; the checkpoint holds neither."""
-VERSION = "1"
+VERSION = "2"
 """Changes when any feature may change."""
 LONGEST = 512
 """Tokens of the longest text, special tokens included."""
@@ -48,8 +47,8 @@ class CheXbert:
     ----------
     folder
         Folder with ``chexbert.pth`` and, there or in its sub-folder ``bert-base-uncased``, ``vocab.txt`` and ``config.json``.
-    dtype
-        ``torch.float32``, or ``torch.bfloat16``, which is another signature.
+    precision
+        What the encoder computes with; the heads compute with float32 at any.
     device
         Where it computes; None: the GPU when there is one.
 
@@ -59,11 +58,9 @@ class CheXbert:
         When a file is not there, is damaged, or holds other weights than CheXbert's, which are named.
     """
 
-    def __init__(
-        self, folder: Path, dtype: torch.dtype = torch.float32, device: str | torch.device | None = None
-    ) -> None:
+    def __init__(self, folder: Path, precision: Precision = "fp32", device: str | torch.device | None = None) -> None:
         tokenizer = tokenizer_folder(folder)
-        shape = BertShape.read(tokenizer / CONFIG)
+        shape = BertShape.read(tokenizer / CONFIG, "bert")
         state = _read_state(folder / CHECKPOINT)
         names = {f"{_BERT}{name}": size for name, size in shape.names().items()}
         for number, classes in enumerate(HEADS):
@@ -72,23 +69,20 @@ class CheXbert:
         used = {name: value for name, value in state.items() if name not in _UNUSED}
         check_names(used, names, str(folder / CHECKPOINT))
         self._tokenizer, self._first, self._last = read_tokenizer(tokenizer / VOCABULARY, shape.words)
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = torch.device(device) if device else best_device()
         encoder = {name.removeprefix(_BERT): value for name, value in used.items() if name.startswith(_BERT)}
-        self._bert = PackedBert(encoder, shape, where, dtype)
+        self._bert = PackedBert(encoder, shape, where, dtype_of(precision))
         # On the CPU in float32 at any precision: they cost nothing, and a label hangs on their last digits.
         self._heads = [
-            tuple(used[f"linear_heads.{number}.{part}"].float().clone() for part in ("weight", "bias"))
-            for number in range(len(HEADS))
+            torch.cat([used[f"linear_heads.{number}.{part}"].float() for number in range(len(HEADS))])
+            for part in ("weight", "bias")
         ]
-        self._longest = min(LONGEST, shape.positions)
-        self._known: dict[str, list[int]] = {}
-        contents = _fingerprint(used, tokenizer)
-        self.signature = f"CheXbert|v{VERSION}|{contents}|{str(dtype).removeprefix('torch.')}"
+        self._longest = min(LONGEST, shape.longest)
+        self.signature = f"CheXbert|v{VERSION}|{fingerprint(files(folder))}|{precision} on {where.type}"
 
     def length(self, text: str) -> int:
         """Return the number of tokens of a text, special tokens included: 2 to 512."""
-        ids = self._known[text] = self.ids(text)
-        return len(ids)
+        return len(self.ids(text))
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text, special tokens included."""
@@ -105,19 +99,18 @@ class CheXbert:
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
         """Return the [CLS] vectors, float32 (texts, hidden), and the logits of each head, (texts, 4) and of the last (texts, 2)."""
-        ids = [self._known.pop(text, []) or self.ids(text) for text in texts]
-        vectors = self._bert.first(ids)
-        return vectors, [torch.nn.functional.linear(vectors, *head) for head in self._heads]
+        vectors = self._bert.first([self.ids(text) for text in texts]).cpu()
+        return vectors, list(torch.split(dense(filled(vectors), *self._heads)[: len(vectors)], list(HEADS), dim=1))
 
 
-def build(folder: Path) -> CheXbert:
-    """Return CheXbert in float32, as the official code computes; what ``encoder.opened`` takes."""
-    return CheXbert(folder)
+def build(folder: Path, precision: Precision = "fp32") -> CheXbert:
+    """Return CheXbert; what ``encoder.opened`` takes."""
+    return CheXbert(folder, precision)
 
 
-def build_bf16(folder: Path) -> CheXbert:
-    """Return CheXbert in bfloat16: faster where the machine has it, and labels near a tie may differ."""
-    return CheXbert(folder, torch.bfloat16)
+def files(folder: Path) -> list[Path]:
+    """Return the files that are read: the checkpoint, the vocabulary and the config (``MissingError`` as below)."""
+    return [folder / CHECKPOINT, *(tokenizer_folder(folder) / name for name in TOKENIZER.files)]
 
 
 def tokenizer_folder(folder: Path) -> Path:
@@ -186,13 +179,3 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
             f"CheXbert: {file} holds {found[:160]}; {_STATE!r} with tensors by name is needed. Use the official file."
         )
     return {str(name).removeprefix(_PREFIX): value for name, value in state.items()}
-
-
-def _fingerprint(state: Mapping[str, Tensor], tokenizer: Path) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(state):
-        digest.update(f"{name}\0{tuple(state[name].shape)}\0".encode())
-        digest.update(np.ascontiguousarray(state[name].detach().float().numpy()).data)
-    for name in TOKENIZER.files:
-        digest.update((tokenizer / name).read_bytes())
-    return digest.hexdigest()

@@ -21,8 +21,7 @@ from wetread.metrics.encoder import opened
 from wetread.metrics.entry import check_lengths
 from wetread.metrics.judges.green import NOTHING, RUBRIC
 from wetread.metrics.judges.judging import EMPTY_REFERENCE, Rubric, Unreadable, Verdict, read_answer
-from wetread.metrics.weights import WeightsSpec, locate
-from wetread.models import fingerprint
+from wetread.metrics.weights import Precision, WeightsSpec, fingerprint, locate
 from wetread.records import Report, Score
 
 SPEC = WeightsSpec(
@@ -33,6 +32,7 @@ PROMPT_FILE = "prompt.txt"
 NEW_TOKENS = 1024
 """Limit of an answer; the published form with a dozen findings takes about 400."""
 _REASON = "reason"
+_SMALL = (".json", ".txt", ".model", ".jinja")
 
 
 def score(weights: Path, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
@@ -46,7 +46,7 @@ def score(weights: Path, drafts: Sequence[Report], references: Sequence[Report])
     left = list(dict.fromkeys(pair for pair in pairs if all(pair)))
     found: dict[tuple[str, str], Score] = {}
     if left:
-        encoder = opened(build, where)
+        encoder = opened(build, where, "bf16")
         for pair, features in zip(left, encoder([json.dumps(pair) for pair in left]), strict=True):
             found[pair] = _score(features)
     scores = []
@@ -60,8 +60,18 @@ def score(weights: Path, drafts: Sequence[Report], references: Sequence[Report])
     return scores
 
 
-def build(where: Path) -> LocalJudge:
-    """Return the judge in a folder, with our prompt or the one that lies beside the weights."""
+def files(weights: Path) -> list[Path]:
+    """Return the files that the model in ``green/`` of ``weights`` is read from, a prompt of its own among them."""
+    return _files(locate(SPEC, weights))
+
+
+def _files(where: Path) -> list[Path]:
+    kinds = (".safetensors",) if any(where.glob("*.safetensors")) else (".bin",)
+    return [path for path in where.iterdir() if path.suffix in (*kinds, *_SMALL) and path.is_file()]
+
+
+def build(where: Path, precision: Precision = "bf16") -> LocalJudge:
+    """Return the judge in a folder, with our prompt or the one that lies beside the weights; always in bfloat16, as published."""
     file = where / PROMPT_FILE
     if not file.is_file():
         return LocalJudge(RUBRIC, where)
@@ -89,7 +99,7 @@ class LocalJudge:
         model, info = loaded
         _refuse(where, info)
         self.model: Any = model.to(self.device).eval()
-        self.signature = f"{rubric.signature}|{fingerprint(str(where))}|bf16 on {self.device.type}|{NEW_TOKENS}"
+        self.signature = f"{rubric.signature}|{fingerprint(_files(where))}|bf16 on {self.device.type}|{NEW_TOKENS}"
 
     def length(self, text: str) -> int:
         """Return the tokens of the question."""

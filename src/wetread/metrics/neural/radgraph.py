@@ -25,15 +25,17 @@ from transformers import AutoConfig, AutoModel
 from wetread.errors import MissingError
 from wetread.metrics.cache import Features
 from wetread.metrics.graphs import Graph, words_of
+from wetread.metrics.neural.foreign import Foreign
+from wetread.metrics.neural.packed import BertShape, PackedBert
+from wetread.metrics.neural.products import best_device, dtype_of
 from wetread.metrics.neural.radgraph_archive import ENCODER, WEIGHTS, Archive, check_names, read
 from wetread.metrics.neural.radgraph_heads import Found, Heads
+from wetread.metrics.weights import Precision
 
-VERSION = "1"
+VERSION = "2"
 """Changes when the same checkpoint may give another graph."""
 ENTITIES, RELATIONS = "entities", "relations"
 """Names of the features of a text, which hold numbers only: see ``radgraph_heads.Found``."""
-TOKENS = {"cpu": 2_048, "cuda": 65_536}
-"""Word pieces, padding included, that the encoder reads at once: on a CPU few, so that what it computes stays in the cache."""
 _SPECIAL = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
 _KNOWN_WORDS = 200_000
 # Tokenizer classes that, in the official code's transformers, add no special tokens to a segment.
@@ -41,19 +43,19 @@ _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _GENERIC_MODELS = ("modernbert",)
 
 
-def open_original(folder: Path) -> RadGraphModel:
+def open_original(folder: Path, precision: Precision = "fp32") -> RadGraphModel:
     """Open the original checkpoint, ``radgraph``, in the folder that ``weights.locate`` gave."""
-    return RadGraphModel(read(folder, "radgraph"))
+    return RadGraphModel(read(folder, "radgraph"), precision)
 
 
-def open_xl(folder: Path) -> RadGraphModel:
+def open_xl(folder: Path, precision: Precision = "fp32") -> RadGraphModel:
     """Open ``radgraph-xl``."""
-    return RadGraphModel(read(folder, "radgraph-xl"))
+    return RadGraphModel(read(folder, "radgraph-xl"), precision)
 
 
-def open_modern(folder: Path) -> RadGraphModel:
+def open_modern(folder: Path, precision: Precision = "fp32") -> RadGraphModel:
     """Open ``modern-radgraph-xl``."""
-    return RadGraphModel(read(folder, "modern-radgraph-xl"))
+    return RadGraphModel(read(folder, "modern-radgraph-xl"), precision)
 
 
 OPEN = {"radgraph": open_original, "radgraph-xl": open_xl, "modern-radgraph-xl": open_modern}
@@ -147,16 +149,15 @@ def joined_places(total: int, size: int, start: int, end: int) -> NDArray[np.int
 
 
 class RadGraphModel:
-    """One checkpoint as a ``TextModel``."""
+    """One checkpoint as a ``TextModel``; the encoder computes with ``precision``, the heads with float32 at any."""
 
-    def __init__(self, archive: Archive, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, archive: Archive, precision: Precision = "fp32") -> None:
         self.name = archive.name
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.signature = f"{archive.name}|{VERSION}|{archive.fingerprint}|{str(dtype).removeprefix('torch.')}"
+        self.device = best_device()
+        self.signature = f"{archive.name}|{VERSION}|{archive.fingerprint}|{precision} on {self.device.type}"
         self.wordpieces = Wordpieces(archive)
-        self.encoder = _encoder(archive).to(self.device, dtype)
+        self.encoder, known = _encoder(archive, self.device, dtype_of(precision))
         self.heads = Heads(archive, self.device)
-        known = cast(Any, self.encoder).get_input_embeddings().num_embeddings
         if self.wordpieces.count > known:
             raise MissingError(
                 f"{archive.name}: the tokenizer in {archive.encoder} has {self.wordpieces.count} word pieces, the model "
@@ -190,45 +191,42 @@ class RadGraphModel:
 
     def _words(self, cuts: Sequence[Cut]) -> Tensor:
         """Return the vectors of all words of all texts, of shape (words, hidden), in single precision."""
-        segments = [segment for cut in cuts for segment in cut.segments]
-        step = max(1, TOKENS[self.device.type] // max(map(len, segments)))
-        parts = [self._encoded(segments[at : at + step]) for at in range(0, len(segments), step)]
-        hidden = torch.cat([part.flatten(0, 1) for part in parts])
-        padded = [part.shape[1] for part in parts for _ in range(part.shape[0])]
-        begins = np.cumsum([0, *padded])
-        word, piece, first_word, first_row = [], [], 0, 0
+        hidden = self.encoder.tokens([segment for cut in cuts for segment in cut.segments])
+        word, piece, first_word, first_piece = [], [], 0, 0
         for cut in cuts:
-            row, column = np.divmod(cut.piece, self.wordpieces.size)
             word.append(cut.word + first_word)
-            piece.append(begins[row + first_row] + column)
-            first_word, first_row = first_word + cut.words, first_row + len(cut.segments)
+            piece.append(cut.piece + first_piece)
+            first_word, first_piece = first_word + cut.words, first_piece + sum(map(len, cut.segments))
         where, what = (torch.from_numpy(np.concatenate(one)).to(self.device) for one in (word, piece))
         sums = hidden.new_zeros(first_word, hidden.shape[1]).index_add_(0, where, hidden[what])
         counts = torch.bincount(where, minlength=first_word).clamp_(min=1)
         return sums / counts[:, None]
 
-    def _encoded(self, segments: Sequence[Sequence[int]]) -> Tensor:
-        """Return the last layer for some segments, padded to the longest of them, in single precision."""
-        shape = len(segments), max(map(len, segments))
-        ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        for row, segment in enumerate(segments):
-            ids[row, : len(segment)], mask[row, : len(segment)] = segment, 1
-        places, seen = torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
-        output = self.encoder(input_ids=places, attention_mask=None if bool(mask.all()) else seen)
-        return cast(Tensor, output.last_hidden_state).float()
 
+def _encoder(archive: Archive, device: torch.device, dtype: torch.dtype) -> tuple[PackedBert | Foreign, int]:
+    """Return the encoder with the archive's weights and how many word pieces it knows.
 
-def _encoder(archive: Archive) -> torch.nn.Module:
-    """Return the encoder with the archive's weights; names that lack or are too many are refused (``MissingError``)."""
+    Names that lack or are too many are refused (``MissingError``).
+    """
+    file = archive.encoder / "config.json"
+    where = f"{archive.name}: {WEIGHTS} for the encoder of {archive.encoder}"
+    state = {key: value for key, value in archive.state.items() if key.startswith(ENCODER)}
+    if _json(file).get("model_type") == "bert":
+        shape = BertShape.read(file)
+        names = shape.names()
+        for part, size in (("weight", (shape.hidden, shape.hidden)), ("bias", (shape.hidden,))):
+            names[f"pooler.dense.{part}"] = size
+        check_names(state, {ENCODER + key: size for key, size in names.items()}, where)
+        bare = {key.removeprefix(ENCODER): value for key, value in state.items()}
+        return PackedBert(bare, shape, device, dtype), shape.words
     try:
-        encoder = cast(Any, AutoModel).from_config(AutoConfig.from_pretrained(str(archive.encoder)))
+        network = cast(Any, AutoModel).from_config(AutoConfig.from_pretrained(str(archive.encoder)))
     except (OSError, ValueError, KeyError) as error:
         raise MissingError(f"{archive.name}: config.json in {archive.encoder} cannot be used ({error}).") from error
-    wanted = {ENCODER + key: tuple(value.shape) for key, value in encoder.state_dict().items()}
-    state = {key: value for key, value in archive.state.items() if key.startswith(ENCODER)}
-    check_names(state, wanted, f"{archive.name}: {WEIGHTS} for the encoder of {archive.encoder}")
-    encoder.load_state_dict({key.removeprefix(ENCODER): value.float() for key, value in state.items()}, assign=True)
-    return cast(torch.nn.Module, encoder.eval().requires_grad_(False))
+    check_names(state, {ENCODER + key: tuple(value.shape) for key, value in network.state_dict().items()}, where)
+    network.load_state_dict({key.removeprefix(ENCODER): value.float() for key, value in state.items()}, assign=True)
+    pad = int(network.config.pad_token_id or 0)
+    return Foreign(network, pad, device, dtype), int(network.get_input_embeddings().num_embeddings)
 
 
 def _tokenizer(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,6 @@ files lie beside the archive. Nothing is unpacked to the disk.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import io
 import json
 import math
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from wetread.errors import MissingError
+from wetread.metrics.weights import fingerprint
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "weights.th", "vocabulary"
 UNPADDED = "non_padded_namespaces.txt"
@@ -33,7 +33,10 @@ WIDTHS = "_endpoint_span_extractor._span_width_embedding.weight"
 _BUFFER = "embeddings.position_ids"
 _TOKENIZERS = ("tokenizer.json", "vocab.txt")
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError)
+_DAMAGE = (
+    tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError,
+    AttributeError, TypeError,
+)  # fmt: skip
 _NAMED = 6
 
 
@@ -80,32 +83,58 @@ def read(folder: Path, name: str) -> Archive:
         names the file and, of weights, the names that are missing or too many.
     """
     source = _source(folder, name)
-    digest = hashlib.blake2b(digest_size=8)
     try:
-        files = _packed(source) if source.is_file() else _unpacked(source)
-        config = json.loads(files[CONFIG])
-        vocabulary = _vocabulary(files)
-        weights = torch.load(io.BytesIO(files[WEIGHTS]), map_location="cpu", weights_only=True)
+        contents = _packed(source) if source.is_file() else _unpacked(source)
+        config = json.loads(contents[CONFIG])
+        vocabulary = _vocabulary(contents)
+        weights = torch.load(io.BytesIO(contents[WEIGHTS]), map_location="cpu", weights_only=True)
         # Files that older transformers wrote hold the numbers of the places too.
         state = {key: value for key, value in weights.items() if key != ENCODER + _BUFFER}
         if not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError(f"{WEIGHTS} holds more than tensors by name")
-        model = str(config["model"]["embedder"]["token_embedders"]["bert"]["model_name"])
-    except (*_DAMAGE, AttributeError, TypeError) as error:
-        said = " ".join(str(error).split())[:160]
-        raise MissingError(
-            f"{name}: {source} is damaged, truncated or no RadGraph checkpoint ({type(error).__name__}: {said}); "
-            "put a fresh copy there."
-        ) from error
+        model = _encoder_name(config)
+    except _DAMAGE as error:
+        raise _damaged(name, source, error) from error
     encoder = _encoder(folder, source, name, model)
-    for file in sorted(files):
-        digest.update(f"{file}\0{len(files[file])}\0".encode())
-        digest.update(files[file])
-    for path in sorted(path for path in encoder.iterdir() if path.name in (CONFIG, _TOKENIZER_CONFIG, *_TOKENIZERS)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    archive = Archive(name, config, vocabulary, state, encoder, digest.hexdigest())
+    archive = Archive(name, config, vocabulary, state, encoder, fingerprint(_files(source, encoder)))
     _check(archive, source)
     return archive
+
+
+def files(folder: Path, name: str) -> list[Path]:
+    """Return the files that ``read`` reads, without reading weights; it raises what ``read`` raises for what is looked at."""
+    source = _source(folder, name)
+    try:
+        if source.is_file():
+            with tarfile.open(source, "r:gz") as archive:
+                member = next(one for one in archive if one.isfile() and _wanted(Path(one.name).parts) == CONFIG)
+                content = archive.extractfile(member)
+                config = json.loads(content.read() if content else b"")
+        else:
+            config = json.loads((source / CONFIG).read_bytes())
+        model = _encoder_name(config)
+    except (*_DAMAGE, StopIteration) as error:
+        raise _damaged(name, source, error) from error
+    return _files(source, _encoder(folder, source, name, model))
+
+
+def _files(source: Path, encoder: Path) -> list[Path]:
+    own = (
+        [source] if source.is_file() else [path for path in _members(source) if _wanted(path.relative_to(source).parts)]
+    )
+    return own + [path for path in encoder.iterdir() if path.name in (CONFIG, _TOKENIZER_CONFIG, *_TOKENIZERS)]
+
+
+def _encoder_name(config: Mapping[str, Any]) -> str:
+    return str(config["model"]["embedder"]["token_embedders"]["bert"]["model_name"])
+
+
+def _damaged(name: str, source: Path, error: Exception) -> MissingError:
+    said = " ".join(str(error).split())[:160]
+    return MissingError(
+        f"{name}: {source} is damaged, truncated or no RadGraph checkpoint ({type(error).__name__}: {said}); "
+        "put a fresh copy there."
+    )
 
 
 def check_names(found: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
@@ -198,9 +227,12 @@ def _packed(path: Path) -> dict[str, bytes]:
 
 
 def _unpacked(folder: Path) -> dict[str, bytes]:
-    paths = [folder / CONFIG, folder / WEIGHTS, *sorted((folder / VOCABULARY).iterdir())]
-    pairs = [(_wanted(path.relative_to(folder).parts), path) for path in paths]
+    pairs = [(_wanted(path.relative_to(folder).parts), path) for path in _members(folder)]
     return {key: path.read_bytes() for key, path in pairs if key}
+
+
+def _members(folder: Path) -> list[Path]:
+    return [folder / CONFIG, folder / WEIGHTS, *sorted((folder / VOCABULARY).iterdir())]
 
 
 def _wanted(parts: tuple[str, ...]) -> str:

@@ -3,7 +3,8 @@
 A span is described by the vectors of its first and its last word and one of its width, so the first layer of each head
 is taken apart: it is applied to every word once, not to every span, and the spans only add up what it gave. Relations are
 scored only between spans that are both entities and among those that the relation head keeps; no other pair can be in a
-graph. Texts are laid one after another, so that a batch is one matrix and no text sees another.
+graph. Texts are laid one after another, so that a batch is one matrix; no text sees another, to the bit on a CPU: see
+``products``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wetread.metrics.neural.products import dense, filled, padded
 from wetread.metrics.neural.radgraph_archive import WIDTHS, Archive, hidden_dims
 
 CELLS = 1 << 23
@@ -42,6 +44,16 @@ class Heads:
         self.relation = [_layer(state, f"{ends[0]}._linear_layers.{number}") for number in range(layers)]
         self.relation.append(_layer(state, ends[1]))
         self.widths = state[WIDTHS]
+        self.cut = len(self.entity[0][1])
+        both = torch.cat((self.entity[0][0], self.pruner[0][0]))
+        hidden = (both.shape[1] - self.widths.shape[1]) // 2
+        # What the first layers of both heads make of a span's first word, of its last, and of its width with the bias.
+        self.of_words = torch.cat((both[:, :hidden], both[:, hidden : 2 * hidden]))
+        self.of_widths = self.widths @ both[:, 2 * hidden :].T + torch.cat((self.entity[0][1], self.pruner[0][1]))
+        weight, _ = self.relation[0]
+        size = both.shape[1]
+        self.of_spans = torch.cat((weight[:, :size], weight[:, size : 2 * size]))
+        self.of_products = weight[:, 2 * size :].contiguous()
         self.entity_labels = archive.vocabulary[entity]
         self.relation_labels = archive.vocabulary[relation]
         self.share = np.float32(archive.config["model"]["modules"]["relation"]["spans_per_word"])
@@ -78,21 +90,19 @@ class Heads:
 
     def _spans(self, words: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return label (0: none) and pruning score of each span by first word and width - 1; -inf past a text's end."""
-        (entity, entity_bias), (pruner, pruner_bias) = self.entity[0], self.pruner[0]
-        hidden, cut = words.shape[1], entity.shape[0]
-        both = torch.cat((entity, pruner))
-        width = min(self.max_width, max(lengths))
-        sized = self.widths[:width] @ both[:, 2 * hidden :].T + torch.cat((entity_bias, pruner_bias))
-        starts, ends = words @ both[:, :hidden].T, words @ both[:, hidden : 2 * hidden].T
-        last = torch.arange(len(words), device=words.device)[:, None] + torch.arange(width, device=words.device)
+        rows = filled(words)
+        starts, ends = dense(rows, self.of_words).chunk(2, dim=1)
+        last = torch.arange(len(rows), device=words.device)[:, None] + torch.arange(self.max_width, device=words.device)
         stop = torch.from_numpy(np.repeat(np.cumsum(lengths), lengths)).to(words.device)
-        inside = last < stop[:, None]
-        spans = (starts[:, None] + ends[last.clamp_(max=len(words) - 1)]).add_(sized).relu_()
-        scores = _forward(spans[..., :cut], self.entity[1:])
-        best, label = scores.max(dim=-1)
+        inside = last[: len(words)] < stop[:, None]
+        last.clamp_(max=len(rows) - 1)
+        found = []
+        for part, layers in ((slice(self.cut), self.entity), (slice(self.cut, None), self.pruner)):
+            spans = (starts[:, None, part] + ends[:, part][last]).add_(self.of_widths[: self.max_width, part]).relu_()
+            found.append(_forward(spans, layers[1:])[: len(words)])
+        best, label = found[0].max(dim=-1)
         labels = torch.where(inside & (best > 0), label + 1, 0)
-        kept = _forward(spans[..., cut:], self.pruner[1:]).squeeze(-1)
-        return labels, kept.masked_fill_(~inside, -math.inf)
+        return labels, found[1].squeeze(-1).masked_fill_(~inside, -math.inf)
 
     def _kept(self, scores: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return which spans are among the best of their text, a fixed share of its number of words."""
@@ -113,20 +123,18 @@ class Heads:
 
         The part of the first layer that sees the product of two spans is the same in both directions: it is computed once.
         """
-        weight, bias = self.relation[0]
         spans = torch.cat((words[first], words[first + width], self.widths[width]), dim=1)
-        size = spans.shape[1]
-        heads, tails = spans @ weight[:, :size].T + bias, spans @ weight[:, size : 2 * size].T
-        product = weight[:, 2 * size :].T.contiguous()
+        heads, tails = dense(filled(spans), self.of_spans).chunk(2, dim=1)
+        heads = heads + self.relation[0][1]
         one, other = _pairs(counts)
-        step = max(1, CELLS // size)
+        step = padded(CELLS // spans.shape[1], words.device)
         found = [np.empty((0, 3), dtype=np.int32)]
         for begin in range(0, len(one), step):
-            i = torch.from_numpy(one[begin : begin + step]).to(words.device)
-            j = torch.from_numpy(other[begin : begin + step]).to(words.device)
-            shared = (spans[i] * spans[j]) @ product
-            hidden = torch.stack((heads[i] + tails[j] + shared, heads[j] + tails[i] + shared)).relu_()
-            best, label = (_forward(hidden, self.relation[1:]) + (scores[i] + scores[j])[:, None]).max(dim=-1)
+            i, j = (torch.from_numpy(side[begin : begin + step]).to(words.device) for side in (one, other))
+            shared = dense(filled(spans[i] * spans[j]), self.of_products)[: len(i)]
+            hidden = torch.cat((heads[i] + tails[j] + shared, heads[j] + tails[i] + shared)).relu_()
+            scored = _forward(filled(hidden), self.relation[1:])[: len(hidden)].view(2, len(i), -1)
+            best, label = scored.add_((scores[i] + scores[j])[:, None]).max(dim=-1)
             best[1].masked_fill_(i == j, -1.0)
             side, row = torch.nonzero(best > 0, as_tuple=True)
             near, far = torch.stack((i, j))[side, row], torch.stack((j, i))[side, row]
@@ -158,6 +166,6 @@ def _layers(state: Mapping[str, Tensor], name: str, number: int) -> list[Layer]:
 def _forward(values: Tensor, layers: Sequence[Layer]) -> Tensor:
     """Apply linear layers, with a ReLU after each but the last."""
     for weight, bias in layers[:-1]:
-        values = torch.nn.functional.linear(values, weight, bias).relu_()
+        values = dense(values, weight, bias).relu_()
     weight, bias = layers[-1]
-    return torch.nn.functional.linear(values, weight, bias)
+    return dense(values, weight, bias)

@@ -1,6 +1,6 @@
 """The two networks behind RaTEScore: a DeBERTa-v2 that finds entities in a sentence, and a BERT or MPNet that reads an entity.
 
-Layout and steps as in RaTEScore 0.6.0. Both are run by transformers; the tokenizers are not, since transformers 5 builds
+Layout and steps as in RaTEScore 0.6.0. transformers reads both; the tokenizers it does not, since transformers 5 builds
 DeBERTa's without its normaliser and then reads some characters as unknown. Whatever a checkpoint says of itself, the order of
 its labels above all, is read from its files.
 """
@@ -8,9 +8,9 @@ its labels above all, is read from its files.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -23,15 +23,18 @@ from transformers.utils import logging as transformers_logging
 from wetread.errors import MissingError
 from wetread.metrics.cache import Features
 from wetread.metrics.encoder import opened
+from wetread.metrics.neural.foreign import Foreign
+from wetread.metrics.neural.packed import BertShape, Kind, PackedBert
+from wetread.metrics.neural.products import best_device, dense, dtype_of, filled, padded
 from wetread.metrics.ratescore import TYPES, Entity
-from wetread.models import fingerprint
+from wetread.metrics.weights import Precision, fingerprint
 
 SENTENCE = 512
 """Tokens of a sentence that are read, special tokens included."""
 ENTITY = 30
 """Tokens of an entity that are read, special tokens included."""
-CLOSE = 1e-3
-"""A label is looked at again when the next one's logit is nearer than this."""
+VERSION = "2"
+"""Changes when the same weights may give another label or vector."""
 _SETTINGS = "tokenizer_config.json"
 _REPAIR = "use the official files of the hub, see --weights."
 _UNUSED = ("pooler.", "position_ids")
@@ -54,16 +57,21 @@ _SPECIAL = {
 
 
 class EntityFinder:
-    """A ``TextModel``: sentence to its entities, the UTF-8 bytes of a JSON list of (text, type) under ``entities``."""
+    """A ``TextModel``: sentence to its entities, the UTF-8 bytes of a JSON list of (text, type) under ``entities``.
 
-    def __init__(self, folder: Path) -> None:
+    The encoder computes with ``precision``, the labels' head with float32 at any.
+    """
+
+    def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
         config = _read_json(folder / "config.json")
         self.labels = _read_labels(config, folder)
         self.tokenizer = _read_tokenizer(folder / "tokenizer.json", SENTENCE)
         self.pad = int(config.get("pad_token_id") or 0)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = _load(AutoModelForTokenClassification, folder, self.device)
-        self.signature = f"RaTE-NER|1|{fingerprint(str(folder))}|fp32 on {self.device.type}"
+        device = best_device()
+        network = _load(AutoModelForTokenClassification, folder).to(device)
+        self._head = network.classifier.weight.detach(), network.classifier.bias.detach()
+        self._encoder = Foreign(network.base_model, self.pad, device, dtype_of(precision))
+        self.signature = f"RaTE-NER|{VERSION}|{fingerprint(files(folder))}|{precision} on {device.type}"
 
     def length(self, text: str) -> int:
         """Return the number of tokens, ``[CLS]`` and ``[SEP]`` included."""
@@ -78,21 +86,15 @@ class EntityFinder:
         return found
 
     def label(self, texts: Sequence[str]) -> list[tuple[list[str], list[str]]]:
-        """Return the tokens of each sentence, special ones included, and the label of each.
-
-        A sentence with a label that rounding could turn is labelled once more alone, as upstream does it, so that no label
-        depends on what else was in the batch.
-        """
+        """Return the tokens of each sentence, special ones included, and the label of each."""
         rows = [self.tokenizer.encode(text) for text in texts]
-        logits = _run(self.model, [row.ids for row in rows], self.pad, self.device).logits
-        found = []
-        for row, own in zip(rows, logits, strict=True):
-            best = own[: len(row.ids)].topk(2)
-            chosen = best.indices[:, 0]
-            if len(rows) > 1 and bool((best.values[:, 0] - best.values[:, 1] < CLOSE).any()):
-                chosen = _run(self.model, [row.ids], self.pad, self.device).logits[0].argmax(dim=1)
-            found.append((row.tokens, [self.labels[label] for label in chosen.tolist()]))
-        return found
+        with torch.inference_mode():
+            hidden = self._encoder.tokens([row.ids for row in rows])
+            chosen = dense(filled(hidden), *self._head)[: len(hidden)].argmax(dim=1).cpu()
+        parts = torch.split(chosen, [len(row.ids) for row in rows])
+        return [
+            (row.tokens, [self.labels[label] for label in part.tolist()]) for row, part in zip(rows, parts, strict=True)
+        ]
 
     def entities(self, tokens: Sequence[str], labels: Sequence[str]) -> list[Entity]:
         """Return the entities that the labels of one sentence mark, as text and type."""
@@ -108,16 +110,16 @@ class EntityFinder:
 class EntityEncoder:
     """A ``TextModel``: entity to the last layer's vector of its first token, float32 (hidden), under ``vector``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
         config = _read_json(folder / "config.json")
         if (folder / "tokenizer.json").is_file():
             self.tokenizer = _read_tokenizer(folder / "tokenizer.json", ENTITY)
         else:
             self.tokenizer = _word_pieces(folder, config)
         self.pad = int(config.get("pad_token_id") or 0)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = _load(AutoModel, folder, self.device)
-        self.signature = f"RaTE-entity|1|{fingerprint(str(folder))}|fp32 on {self.device.type}"
+        device = best_device()
+        self._encoder = _entity_encoder(_load(AutoModel, folder), folder, config, self.pad, device, precision)
+        self.signature = f"RaTE-entity|{VERSION}|{fingerprint(files(folder))}|{precision} on {device.type}"
 
     def length(self, text: str) -> int:
         """Return the number of tokens, special ones included; at most ``ENTITY``."""
@@ -126,26 +128,55 @@ class EntityEncoder:
     def run(self, texts: Sequence[str]) -> list[Features]:
         """Return the vector of each entity."""
         rows = [self.tokenizer.encode(text).ids for text in texts]
-        vectors = _run(self.model, rows, self.pad, self.device).last_hidden_state[:, 0].float().cpu().numpy()
-        return [{"vector": vector.copy()} for vector in vectors]
+        if isinstance(self._encoder, PackedBert):
+            found = self._encoder.first(rows)
+        else:
+            found = self._encoder.tokens(rows)[np.cumsum([0, *map(len, rows)])[:-1]]
+        return [{"vector": vector.copy()} for vector in found.cpu().numpy()]
 
 
 class ListEncoder:
-    """A ``TextModel``: JSON list of entities to their vectors, (n, hidden), under ``vectors``, in one batch as upstream does it."""
+    """A ``TextModel``: JSON list of entities to their vectors, (n, hidden), under ``vectors``, as upstream computes them.
 
-    def __init__(self, folder: Path) -> None:
-        self.encoder = cast(EntityEncoder, opened(EntityEncoder, folder).model)
-        self.signature = f"{self.encoder.signature}|list"
+    That is by transformers and in one batch with padding, so that rounding falls as it does there; see
+    ``ratescore.score_entities``. Lists share no batch.
+    """
+
+    def __init__(self, folder: Path, precision: Precision = "fp32") -> None:
+        self._entities = cast(EntityEncoder, opened(EntityEncoder, folder, precision).model)
+        self._device = best_device()
+        self._network = _load(AutoModel, folder).to(self._device, dtype_of(precision))
+        self.signature = f"{self._entities.signature}|list"
 
     def length(self, text: str) -> int:
         """Return about how many tokens the list has."""
         return len(text)
 
     def run(self, texts: Sequence[str]) -> list[Features]:
-        """Return the vectors of each list; lists share no batch."""
-        return [
-            {"vectors": np.stack([found["vector"] for found in self.encoder.run(json.loads(text))])} for text in texts
-        ]
+        """Return the vectors of each list."""
+        return [{"vectors": self._vectors(json.loads(text))} for text in texts]
+
+    def _vectors(self, entities: Sequence[str]) -> NDArray[np.float32]:
+        rows = [self._entities.tokenizer.encode(entity).ids for entity in entities]
+        width = max(len(row) for row in rows)
+        # A handful of rows would be added up in another order, and in yet another one by more threads.
+        more = max(0, -(-padded(1, self._device) // width) - len(rows))
+        ids = torch.full((len(rows) + more, width), self._entities.pad)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate([*rows, *rows[-1:] * more]):
+            ids[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(row)] = 1
+        with torch.inference_mode():
+            found = self._network(input_ids=ids.to(self._device), attention_mask=mask.to(self._device))
+            first = found.last_hidden_state[: len(rows), 0].float().cpu()
+        vectors: NDArray[np.float32] = first.contiguous().numpy()
+        return vectors
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of a network's folder that are read."""
+    words = ["tokenizer.json"] if (folder / "tokenizer.json").is_file() else ["vocab.txt", _SETTINGS]
+    return [path for name in ("config.json", "model.safetensors", *words) if (path := folder / name).is_file()]
 
 
 def nearest(own: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -195,15 +226,12 @@ def entity_spans(tokens: Sequence[str], labels: Sequence[str]) -> list[tuple[int
     return found
 
 
-def _run(model: Any, rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> Any:
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad)
-    mask = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = 1
-    with torch.inference_mode():
-        return model(input_ids=ids.to(device), attention_mask=mask.to(device))
+def _entity_encoder(
+    network: Any, folder: Path, config: Mapping[str, Any], pad: int, device: torch.device, precision: Precision
+) -> PackedBert | Foreign:
+    if config.get("model_type") in get_args(Kind) and config.get("hidden_act", "gelu") == "gelu":
+        return PackedBert(network.state_dict(), BertShape.read(folder / "config.json"), device, dtype_of(precision))
+    return Foreign(network, pad, device, dtype_of(precision))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -284,7 +312,7 @@ def _content(token: Any) -> str:
     return str(token.get("content", "")) if isinstance(token, dict) else str(token)
 
 
-def _load(kind: Any, folder: Path, device: torch.device) -> Any:
+def _load(kind: Any, folder: Path) -> Any:
     """Load a checkpoint; every weight that counts must be there, and none that does not belong."""
     logging: Any = transformers_logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -315,7 +343,7 @@ def _load(kind: Any, folder: Path, device: torch.device) -> Any:
     said = "; ".join(f"{fault} {', '.join(names[:5])}" for fault, names in faults.items() if names)
     if said:
         raise MissingError(f"RaTEScore: the weights in {folder} {said}; {_REPAIR}")
-    return model.eval().to(device)
+    return model.eval()
 
 
 def _names(keys: Any) -> list[str]:

@@ -1,0 +1,200 @@
+"""The rehearsal of a reward before anything is trained on it: whether it pays for the truth, and for nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from wetread import metrics
+from wetread.errors import UsageError
+from wetread.metrics import MetricEntry
+from wetread.metrics.lexical import word_count
+from wetread.records import MetricSpec, Report, Score
+from wetread.rewards import transforms
+from wetread.rewards.recipe import RewardRecipe, Term
+from wetread.rewards.transforms import Span
+
+CLOSE = 1e-6
+"""Two contributions nearer than this are equal but for rounding."""
+
+
+def ready(recipe: RewardRecipe, entries: Mapping[str, MetricEntry] | None) -> Mapping[str, MetricEntry]:
+    """Return the entries that score a recipe, after ``check``; None: the metrics as they are.
+
+    Raises
+    ------
+    UsageError
+        Also where scores would depend on the batch.
+    """
+    known = metrics.bind(recipe.metrics) if entries is None else entries
+    loose = [name for name, entry in known.items() if isinstance(entry, metrics.CorpusEntry)]
+    if loose:
+        raise UsageError(
+            f"{', '.join(loose)} of reward {recipe.name!r} depends on a corpus of references; pass entries=bind(recipe, "
+            "references) with those of the whole training, so that no reward depends on its batch."
+        )
+    check(recipe, known)
+    return known
+
+
+def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
+    """Refuse a reward that cannot be right, whatever is scored with it.
+
+    Raises
+    ------
+    UsageError
+        Naming the term: nothing in it looks at the reference, a transform turns a metric's direction round or is not made
+        for its values, or a factor of a product may be below 0, where worse would be paid more.
+    """
+    for term in recipe.terms:
+        where = f"term {term.name!r} of reward {recipe.name!r}"
+        specs = [entries[one.metric].spec for one in term.factors]
+        if all(spec.reference_free for spec in specs):
+            raise UsageError(
+                f"{where} looks at the draft alone and says nothing of truth; multiply it by a metric that does, such as "
+                "times: entity_f1."
+            )
+        for one, spec in zip(term.factors, specs, strict=True):
+            if (spec.better == "higher") == transforms.turned(one.steps):
+                said = ", ".join(step.kind for step in one.steps) or "identity"
+                raise UsageError(
+                    f"{where}: of {one.metric!r} {spec.better} is better, but transform {said} pays for the opposite; "
+                    f"use {'identity' if spec.better == 'higher' else 'inverse'}."
+                )
+            try:
+                low, _ = transforms.span(one.steps, values_of(spec))
+            except UsageError as error:
+                raise UsageError(f"{where}: {error}") from None
+            if len(specs) > 1 and low < 0:
+                raise UsageError(
+                    f"{where}: {one.metric!r} may be {low:g} there, and a product of numbers below 0 pays for the worse; "
+                    "clip or shift it to begin at 0."
+                )
+
+
+def values_of(spec: MetricSpec) -> Span:
+    """Return the least and the greatest value that a metric can have; counts of errors begin at 0."""
+    if spec.bounds is not None:
+        return spec.bounds
+    counts = spec.better == "lower" and not spec.reference_free
+    return (0.0 if counts else -math.inf), math.inf
+
+
+def best_value(spec: MetricSpec) -> float | None:
+    """Return the best value of one report, or None when the spec does not bound it; error counts are best at 0."""
+    low, high = values_of(spec)
+    best = high if spec.better == "higher" else low
+    return best if math.isfinite(best) else None
+
+
+def dry_run(
+    recipe: RewardRecipe, references: Sequence[Report], entries: Mapping[str, MetricEntry] | None = None
+) -> float:
+    """Check the ruler before measuring: each reference, handed in as its own draft, must get the best reward reachable.
+
+    Some metrics have references that reach no best: too short for BLEU-4, without a relation for RadGraph. For those no
+    other reference may get more. Of a product, what looks at the reference is checked; the rest is taken as it is.
+
+    Parameters
+    ----------
+    recipe
+        The reward.
+    references
+        Some of the training's.
+    entries
+        As for ``score_batch``.
+
+    Returns
+    -------
+    float
+        The best reward.
+
+    Raises
+    ------
+    UsageError
+        Naming the term: what ``check`` refuses, when a reference gets less than that term's best value against itself and
+        another report no less, or when the floor is not below the least reachable reward; also when there is no
+        reference with text.
+    """
+    texts = list(dict.fromkeys(reference for reference in references if reference))
+    if not texts:
+        raise UsageError("the dry run of the reward needs at least one reference with text; none was given.")
+    known = ready(recipe, entries)
+    least = sum(_least(term, known) for term in recipe.terms)
+    if recipe.floor >= least:
+        raise UsageError(
+            f"floor {recipe.floor:g} of reward {recipe.name!r} must be below the least readable reward {least:g}, "
+            "or unreadable drafts pay; lower it, or use 'inverse' for unbounded errors."
+        )
+    for text in texts:
+        if word_count(text) < recipe.min_words:
+            raise UsageError(
+                f"reward {recipe.name!r} floors drafts under {recipe.min_words} words, but a reference has "
+                f"{word_count(text)}; lower min_words."
+            )
+    scores = metrics.score(recipe.metrics, texts, texts, entries=known)
+    best = 0.0
+    for term in recipe.terms:
+        reached = term.weight
+        for one in term.factors:
+            spec = known[one.metric].spec
+            paid = [transforms.apply(one.steps, score.value) for score in scores[one.metric] if score.value is not None]
+            if spec.reference_free:
+                reached *= max(paid, default=0.0)
+                continue
+            target = best_value(spec)
+            wanted = None if target is None else transforms.apply(one.steps, target)
+            _check_identity(one, recipe, known, (texts, scores[one.metric]), wanted)
+            reached *= max(paid, default=0.0) if wanted is None else wanted
+        best += reached
+    return best
+
+
+def _least(term: Term, entries: Mapping[str, MetricEntry]) -> float:
+    """Return the least that a term can add; minus infinity when the spec of its metric does not bound it."""
+    return term.weight * math.prod(
+        transforms.span(one.steps, values_of(entries[one.metric].spec))[0] for one in term.factors
+    )
+
+
+def _check_identity(
+    term: Term,
+    recipe: RewardRecipe,
+    entries: Mapping[str, MetricEntry],
+    judged: tuple[Sequence[Report], Sequence[Score]],
+    wanted: float | None,
+) -> None:
+    """Refuse a factor by which references, scored against themselves in ``judged``, get too little."""
+
+    def paid(score: Score) -> float | None:
+        return None if score.value is None else transforms.apply(term.steps, score.value)
+
+    texts, scores = judged
+    own = [paid(score) for score in scores]
+    least = min((value for value in own if value is not None), default=None)
+    unscored = next((f" (not scored: {score.reason})" for score in scores if score.value is None), "")
+    refusal = UsageError(
+        f"term {term.metric!r} of reward {recipe.name!r}: a reference against itself gets {least}{unscored}, "
+        f"but the best is {wanted}; the metric or the references are not fit for a reward."
+    )
+    if least is None or any(value is not None and wanted is not None and value > wanted + CLOSE for value in own):
+        raise refusal
+    short = [at for at, value in enumerate(own) if value is not None and not _reaches(value, wanted)]
+    if not short:
+        return
+    others = metrics.score(
+        [term.metric], [texts[at - 1] for at in short], [texts[at] for at in short], entries=entries
+    )[term.metric]
+    gains = [
+        cast(float, own[at]) - other
+        for at, score in zip(short, others, strict=True)
+        if (other := paid(score)) is not None
+    ]
+    reached = any(_reaches(value, wanted) for value in own)
+    if any(gain < -CLOSE for gain in gains) or not (reached or any(gain > CLOSE for gain in gains)):
+        raise refusal
+
+
+def _reaches(value: float | None, wanted: float | None) -> bool:
+    return value is not None and wanted is not None and abs(value - wanted) <= CLOSE
