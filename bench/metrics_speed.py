@@ -37,6 +37,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent / "official"))
 sys.path.insert(0, str(Path(__file__).parent))
 import client
+import operations
 import timing
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -184,13 +185,13 @@ def compare(
     part = PARTS[name]
     seen = supply.take(given.references)
     ours.scores(part.ours, supply.take(given.references), seen)  # the earlier step
-    count = _counter(part, ours.weights)
+    count = operations.counter(part.encoders, ours.weights)
     outcome = Outcome(f"{name}, {case}", given.drafts)
     for number in range(given.rounds + 1):
         drafts, references = work(supply, case, seen, given.drafts)
-        bare = max(matrix_rates().values())
+        bare = max(operations.matrix_rates().values())
         found, spent = spend(partial(ours.scores, part.ours, drafts, references))
-        bare = max(bare, *matrix_rates().values())
+        bare = max(bare, *operations.matrix_rates().values())
         if official is not None:
             told, other = _ask(official, part, drafts, references, given.pairs)
             outcome.difference = max(outcome.difference, *_differences(found, told, len(drafts), given.pairs))
@@ -238,64 +239,6 @@ def _differences(found: dict[str, list[Any]], told: dict[str, Any], count: int, 
         columns = [told[one] if one != "bertscore" else told[one][::step] for one in named.values()]
         for score, *row in zip(found["radcliq_v1"][::step], *columns, strict=True):
             yield abs(score.value - radcliq.V1.value(row))
-
-
-def matrix_rates(dtype: Any = None) -> dict[str, float]:
-    """Return the operations a processor second of bare matrix products in the shapes of a BERT-base layer, at their best.
-
-    ``torch.mm`` goes to the library that torch was built with, which is not the fastest on every processor; oneDNN is the
-    other one that comes with torch.
-    """
-    import torch
-
-    products = {"torch.mm": lambda rows, weight: torch.mm(rows, weight.T)}
-    if torch.backends.mkldnn.is_available():
-        products["oneDNN"] = partial(torch.ops.mkldnn._linear_pointwise, B=None, attr="none", scalars=[], algorithm="")
-    shapes = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
-    weights = [torch.randn(outputs, inputs).to(dtype or torch.float32) for inputs, outputs in shapes]
-    best = dict.fromkeys(products, 0.0)
-    for rows in (768, 2048):
-        values = {inputs: torch.randn(rows, inputs).to(dtype or torch.float32) for inputs in (768, 3072)}
-        operations = sum(2 * rows * inputs * outputs for inputs, outputs in shapes)
-        for name in list(products) * 3:
-            start = time.process_time()
-            for weight in weights:
-                products[name](values[weight.shape[1]], weight)
-            best[name] = max(best[name], operations / (time.process_time() - start))
-    return best
-
-
-def _counter(part: Part, weights: Path) -> Callable[[Sequence[str]], float]:
-    """Return a function from texts to the operations that their encoders need, in layers up to the last one used."""
-    import json
-
-    from transformers import AutoTokenizer
-
-    folders = {
-        "radgraph": weights / "radgraph" / "encoder" / "microsoft" / "BiomedVLP-CXR-BERT-general",
-        "chexbert": weights / "chexbert" / "bert-base-uncased",
-        "bertscore": weights / "bertscore" / "distilroberta-base",
-    }
-    configs = {name: json.loads((folders[name] / "config.json").read_text("utf-8")) for name in part.encoders}
-    known = [(name, AutoTokenizer.from_pretrained(str(folders[name])), configs[name]) for name in part.encoders]
-
-    def operations(name: str, config: dict[str, int], tokens: int) -> float:
-        hidden, inner, layers = (config[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-        layer = 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden
-        if name == "bertscore":
-            return 5.0 * layer
-        # of CheXbert's last layer only the first token is needed
-        first = 2 * tokens * 2 * hidden**2 + layer / tokens
-        return layers * layer if name == "radgraph" else (layers - 1) * layer + first
-
-    def count(texts: Sequence[str]) -> float:
-        return sum(
-            operations(name, config, len(ids))
-            for name, tokenizer, config in known
-            for ids in tokenizer(list(texts))["input_ids"]
-        )
-
-    return count
 
 
 def halved(name: str, fp32: Side, supply: Supply, given: argparse.Namespace) -> tuple[Outcome, list[str]]:
@@ -372,7 +315,7 @@ def main() -> None:
         f"{given.drafts} drafts, {given.references} references; random weights{', small' if given.quick else ''}"
     )
     for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in matrix_rates(dtype).items())
+        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in operations.matrix_rates(dtype).items())
         print(f"matrix products, GFLOP a processor second, {kind}: {rates}")
     asked: client.Official | None = None
     if python:

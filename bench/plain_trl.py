@@ -5,6 +5,7 @@ The same model, studies, batch and steps as ours; TRL's own collator; pictures o
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from datasets import (
 )
 from datasets import Image as ImageFeature
 from datasets import List as ListFeature
+from transformers import TrainerCallback
 
 from wetread import prompts
 from wetread.records import Study
@@ -40,24 +42,43 @@ def common(out: Path, batch: int, steps: int) -> dict[str, Any]:
     return {
         "output_dir": str(out), "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": 1e-4,
         "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True, "bf16": False,
-        "gradient_checkpointing": False, "logging_steps": 1000, "seed": 0,
+        "gradient_checkpointing": False, "logging_steps": 1, "seed": 0,
     }  # fmt: skip
 
 
-def sft(model: Any, processor: Any, studies: list[Study], folder: Path, out: Path, batch: int, steps: int) -> int:
-    """Train by SFT and return the samples seen."""
+class Clock(TrainerCallback):
+    """Notes when each step of a trainer ended and how many tokens it had learned from by then."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        trainer.ends, trainer.tokens = [], []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note both."""
+        self.trainer.ends.append(time.perf_counter())
+        self.trainer.tokens.append(self.trainer._total_train_tokens)
+
+
+def trained(trainer: Any) -> Any:
+    """Train, with a clock, and return the trainer."""
+    trainer.add_callback(Clock(trainer))
+    trainer.train()
+    return trainer
+
+
+def sft(model: Any, processor: Any, studies: list[Study], folder: Path, out: Path, batch: int, steps: int) -> Any:
+    """Train by SFT and return the trainer."""
     from trl import SFTConfig, SFTTrainer
 
     args = SFTConfig(**common(out, batch, steps), max_length=None)
     data = rows(studies, folder, target=True)
-    SFTTrainer(model=model, args=args, train_dataset=data, processing_class=processor).train()
-    return batch * steps
+    return trained(SFTTrainer(model=model, args=args, train_dataset=data, processing_class=processor))
 
 
 def grpo(
     model: Any, processor: Any, studies: list[Study], folder: Path, out: Path, batch: int, steps: int, tokens: int
-) -> int:
-    """Train by GRPO on our reward and return the rollouts made."""
+) -> Any:
+    """Train by GRPO on our reward and return the trainer."""
     from trl import GRPOConfig, GRPOTrainer
 
     from wetread import rewards
@@ -76,5 +97,6 @@ def grpo(
         **common(out, batch, steps), num_generations=16, max_completion_length=tokens, beta=0.0, temperature=1.0
     )
     data = rows(studies, folder, target=False)
-    GRPOTrainer(model=model, args=args, reward_funcs=[reward], train_dataset=data, processing_class=processor).train()
-    return batch * steps
+    return trained(
+        GRPOTrainer(model=model, args=args, reward_funcs=[reward], train_dataset=data, processing_class=processor)
+    )

@@ -2,15 +2,16 @@
 
 startup     wetread --help
 phantom     studies made a second, one core, 128 x 128
-sft, grpo   the trainings against plain TRL scripts with the same model, batch and steps
+sft, grpo   the trainings against plain TRL scripts with the same model, batch and steps; GRPO at two image sizes
 draft       drafting in batches against one study at a time
+score       `wetread score` on 10,000 pairs and `wetread compare`, as whole processes
+metrics     the metrics with weights against the official code; small and alone unless its environment is named
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import io
 import os
 import platform
@@ -61,102 +62,29 @@ def phantom_speed(rounds: int) -> None:
     )
 
 
-def _policy(folder: Path) -> tuple[Any, Any, Any]:
-    """Make phantom studies and a tiny policy trained just enough to write reports of a normal length."""
-    from wetread import models
-    from wetread.runs.config import build
-    from wetread.studies import folder as studies_folder
-    from wetread.studies import phantom
-    from wetread.training import sft
-    from wetread.training.config import SftConfig
-
-    phantom.write(folder / "phantom", 800, seed=3)
-    config = build(SftConfig, None, [f"data.path={folder / 'phantom'}", "optim.steps=60", "checkpoint_every=1000"])
-    sft.train(config, folder / "sft")
-    every = studies_folder.read(folder / "phantom")
-    return models.open_model(str(folder / "sft" / "model")), [s for s in every if s.split == "train"], every
-
-
 def sft_speed(folder: Path, rounds: int) -> None:
-    """SFT samples a second, ours against the plain script."""
-    import plain_trl
+    """SFT tokens a second, ours against the plain script."""
+    import training_speed
 
-    from wetread.runs.config import build
-    from wetread.training import sft
-    from wetread.training.config import SftConfig
-
-    def ours(sets: list[str], out: Path) -> None:
-        sft.train(build(SftConfig, None, sets), out)
-
-    def plain(opened: Any, studies: Any, batch: int, steps: int) -> int:
-        policy = copy.deepcopy(opened.model)
-        return plain_trl.sft(policy, opened.processor, studies, folder / "phantom", folder / "plain", batch, steps)
-
-    _beside_plain(("SFT", "samples"), ours, plain, folder, rounds, batch=32)
+    training_speed.sft(folder, rounds)
 
 
 def grpo_speed(folder: Path, rounds: int) -> None:
-    """GRPO rollouts a second, ours against the plain script."""
-    import plain_trl
+    """GRPO rollouts a second, ours against the plain script, at several image sizes."""
+    import training_speed
 
-    from wetread.runs.config import build
-    from wetread.training import rl
-    from wetread.training.config import RlConfig
-
-    tokens = 96
-
-    def ours(sets: list[str], out: Path) -> None:
-        rl.train(build(RlConfig, None, [*sets, f"group.max_new_tokens={tokens}"]), out)
-
-    def plain(opened: Any, studies: Any, batch: int, steps: int) -> int:
-        policy = copy.deepcopy(opened.model)
-        places = folder / "phantom", folder / "plain"
-        return plain_trl.grpo(policy, opened.processor, studies, *places, batch, steps, tokens)
-
-    _beside_plain(("GRPO", "rollouts"), ours, plain, folder, rounds, batch=64)
-
-
-def _beside_plain(
-    names: tuple[str, str],
-    train: Callable[[list[str], Path], None],
-    plain: Callable[[Any, Any, int, int], int],
-    folder: Path,
-    rounds: int,
-    *,
-    batch: int,
-    steps: int = 12,
-) -> None:
-    """Time one of our trainings and its plain script in turn: the same policy, studies, batch and steps."""
-    import timing
-
-    opened, studies, _ = _policy(folder)
-    made = iter(range(10_000))
-    sets = [
-        f"data.path={folder / 'phantom'}",
-        f"optim.steps={steps}",
-        f"optim.batch={batch}",
-        f"model={folder / 'sft' / 'model'}",
-        "checkpoint_every=1000",
-    ]
-
-    def ours() -> int:
-        train(sets, folder / f"ours-{next(made)}")
-        return batch * steps
-
-    def theirs() -> int:
-        return plain(opened, studies, batch, steps)
-
-    print(_quietly(lambda: timing.paired(*names, ours, theirs, "plain TRL script", rounds)).line())
+    training_speed.grpo(folder, rounds)
 
 
 def draft_speed(folder: Path, rounds: int) -> None:
     """Studies drafted a second, batched against one at a time."""
     import timing
+    import training_speed
 
     from wetread.records import Sampling
     from wetread.runs.draft import draft
 
-    opened, _, every = _policy(folder)
+    opened, _, every = training_speed.policy(folder)
     chosen = every[:48]
 
     def run(batch: int) -> int:
@@ -169,6 +97,28 @@ def draft_speed(folder: Path, rounds: int) -> None:
     )
 
 
+def score_speed(rounds: int) -> None:
+    """Seconds of `wetread score` and `wetread compare`."""
+    _run("score_speed.py", "--rounds", rounds)
+
+
+def metrics_speed(rounds: int, official: Path | None, made: Path | None) -> None:
+    """Pairs a second of the metrics with weights, beside the official code when its environment is named."""
+    if official or made:
+        _run(
+            "metrics_speed.py",
+            "--rounds",
+            rounds,
+            *(("--official", official) if official else ("--make-official", made)),
+        )
+    else:
+        _run("metrics_speed.py", "--quick")
+
+
+def _run(script: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)], check=True)
+
+
 def _quietly(work: Callable[[], Any]) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         return work()
@@ -176,18 +126,28 @@ def _quietly(work: Callable[[], Any]) -> Any:
 
 def main() -> None:
     """Run every part, or the one that `--only` names."""
-    parts = {"startup": startup, "phantom": phantom_speed, "sft": sft_speed, "grpo": grpo_speed, "draft": draft_speed}
+    parts = {
+        "startup": startup, "phantom": phantom_speed, "score": score_speed, "metrics": metrics_speed,
+        "sft": sft_speed, "grpo": grpo_speed, "draft": draft_speed,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(parts), help="run one part")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each part (default 5)")
+    parser.add_argument(
+        "--official", type=Path, metavar="PYTHON", help="interpreter of the official metrics' environment"
+    )
+    parser.add_argument("--make-official", type=Path, metavar="FOLDER", help="make that environment here")
     given = parser.parse_args()
     print(
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}",
+        flush=True,
     )
     for name, part in parts.items():
         if given.only not in (None, name):
             continue
-        if name in ("startup", "phantom"):
+        if name == "metrics":
+            metrics_speed(given.rounds, given.official, given.make_official)
+        elif name in ("startup", "phantom", "score"):
             part(given.rounds)  # type: ignore[operator]
         else:
             with tempfile.TemporaryDirectory() as folder:

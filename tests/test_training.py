@@ -99,7 +99,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path):
 def test_rl_runs_both_steps(policy, data, tmp_path, reward):
     kl = "group.kl=0.03" if reward == "unirg_step2" else "group.kl=0"
     settings = [f"data.path={data}", f"model={policy}", f"reward={reward}", "optim.steps=3", "optim.batch=8"]
-    config = build(RlConfig, None, [*settings, "group.rollouts=4", "group.max_new_tokens=24", "checkpoint_every=2", kl])
+    config = build(RlConfig, None, [*settings, "group.rollouts=4", "group.max_new_tokens=24", "checkpoint_every=2", "guard.keep=last", kl])
     model = rl.train(config, tmp_path / "run")
     steps = [one for one in JsonLines(tmp_path / "run" / "events.jsonl").read() if one["event"] == "rl.step"]
     assert [one["step"] for one in steps] == [1, 2, 3]
@@ -145,7 +145,9 @@ def test_evaluate_writes_rows_and_continues_after_a_kill(policy, data, tmp_path)
     body = json.loads(file.read_text())
     assert "phantom data" in body["data"]
     assert {"system", "metric", "value", "low", "high", "n", "signature"} <= set(body["rows"][0])
-    assert {row["system"] for row in body["rows"]} == {"template", "most frequent report", "tiny"}
+    assert {"rouge_l", "bleu_4", "labels14_f1_macro"} <= {row["metric"] for row in body["rows"]}
+    assert body["calls"]["template"] and {"name", "over_calling", "under_calling"} <= set(body["calls"]["tiny"][0])
+    assert {row["system"] for row in body["rows"]} == {"template", "most frequent report", "copy prior", "tiny"}
     written = [one["study"] for one in JsonLines(out / "generations-tiny.jsonl").read()]
     studies = [study.id for study in folder.read(data) if study.split == "train"]
     assert sorted(written) == sorted(studies)

@@ -38,3 +38,14 @@ def kill_when(arguments: list[str], file: Path, lines: int, seconds: float = 120
     if process.poll() is None:
         os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def wait_for_children(process: subprocess.Popen, file: Path, lines: int, seconds: float = 300) -> list[int]:
+    """Return the children of the process, in the order they were started, once ``file`` has so many lines."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if file.exists() and file.read_bytes().count(b"\n") >= lines:
+            break
+        time.sleep(0.005)
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False)
+    return sorted(map(int, found.stdout.split()))

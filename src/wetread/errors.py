@@ -66,6 +66,10 @@ class WetreadWarning(UserWarning):
     """Base of every warning that wetread gives."""
 
 
+class GuardWarning(WetreadWarning):
+    """A guard of a training found something that is worth a look."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the allowed name nearest to ``word``, or an empty string.
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 import wetread
 from wetread.cli import compare, demo, draft, evaluate, explain, label, phantom, rexrank, score, train
-from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError
+from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError, WetreadWarning
 
 _INTERRUPTED = "interrupted; what a run folder holds is kept. The same command with the same --out continues there."
+_LAUNCHED = "WETREAD_SAID"
+"""Variable that marks one of several processes, see ``wetread.cli.processes``."""
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Click's base of usage errors, by way of typer, which may carry a click of its own."""
 
@@ -57,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given:  # accepted anywhere, since it is asked for after something went wrong
         given = ["--debug", *(one for one in given if one != "--debug")]
+    if _LAUNCHED in os.environ:
+        from wetread.cli import processes
+
+        processes.follow()
+    plain = warnings.formatwarning
+
+    def in_a_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        return f"wetread: {message}\n" if issubclass(category, WetreadWarning) else plain(message, category, *where, **more)
+
+    warnings.formatwarning = in_a_line
     sys.exit(_run(given))
 
 
@@ -104,7 +118,12 @@ def _fail(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"wetread: {message}\n")
+    if _LAUNCHED in os.environ:
+        from wetread.cli import processes
+
+        processes.hand_over(message, code)
+    else:
+        sys.stderr.write(f"wetread: {message}\n")
     return code
 
 

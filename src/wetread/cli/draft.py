@@ -25,6 +25,13 @@ def run(
     comparison: str | None = typer.Option(None, "--comparison", help="What it is to be compared with."),
     age: int | None = typer.Option(None, "--age", min=0, max=130, help="Age in years."),
     sex: str | None = typer.Option(None, "--sex", help="female, male or unknown."),
+    prior: Path | None = typer.Option(None, "--prior", help="Frontal image of the study before, of the same patient."),
+    prior_report: Path | None = typer.Option(
+        None, "--prior-report", help="Text file with the report of the study before."
+    ),
+    section: list[str] = typer.Option(
+        [], "--section", help="findings or impression, to be drafted alone; both by default."
+    ),
     force: bool = typer.Option(False, "--force", help="Draft even where the header names another anatomy or modality."),
     batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
     max_new_tokens: int = typer.Option(192, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
@@ -33,6 +40,7 @@ def run(
     """Draft reports of radiographs. AI drafts for a radiologist to verify; research use only."""
     from wetread import models
     from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, nearest
+    from wetread.prompts.direct import BOTH
     from wetread.records import SEXES, Sampling
     from wetread.runs import draft as drafting
     from wetread.runs.store import RunFolder, write_json
@@ -40,9 +48,16 @@ def run(
 
     if sex is not None and sex not in SEXES:
         raise UsageError(f"unknown --sex {sex!r}.{nearest(sex, SEXES)} Allowed: {', '.join(SEXES)}.")
+    for one in section:
+        if one not in BOTH:
+            raise UsageError(f"unknown --section {one!r}.{nearest(one, BOTH)} Allowed: {', '.join(BOTH)}.")
+    asked = tuple(one for one in BOTH if one in section) or BOTH
+    before = drafting.read_prior(prior, prior_report, force=force)
     context = drafting.Context(indication, comparison, age, sex)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     items = find_studies(paths, force=force)
+    if before is not None:
+        items = drafting.with_prior(items, before)
     opened = models.open_model(model, device=device)
     folder = None
     if out is not None:
@@ -51,11 +66,13 @@ def run(
             "model_contents": models.fingerprint(model),
             "max_new_tokens": max_new_tokens,
             "force": force,
+            "sections": list(asked),
+            "prior": [str(path) if path else "" for path in (prior, prior_report)],
             **vars(context),
         }
         folder = RunFolder.open(out, "draft", config)
     records = []
-    for record in drafting.draft(items, opened, sampling=sampling, context=context, run=folder):
+    for record in drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, run=folder):
         records.append(record)
         if str(json_file) != "-":
             _show(record)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from wetread.records import Inputs
+    from wetread.rewards import FindingCalls
     from wetread.runs.evaluate import Row
 
 
@@ -17,6 +19,11 @@ def run(
     data: Path = typer.Option(..., "--data", help="Folder with studies.jsonl."),
     model: list[str] = typer.Option(
         [], "--model", help="NAME=MODEL or MODEL (folder, Hugging Face id, 'template'); repeatable."
+    ),
+    inputs: list[str] = typer.Option(
+        [],
+        "--inputs",
+        help="KEY=VALUE or NAME:KEY=VALUE: show all models, or one, something else than in training (prior=none); repeatable.",
     ),
     split: str = typer.Option("test", "--split", help="Split that is scored."),
     out: Path = typer.Option(..., "--out", help="Run folder; a killed command continues there."),
@@ -41,6 +48,7 @@ def run(
     from wetread.studies import folder
 
     named = _systems(model)
+    changed = _inputs(inputs, named)
     every = folder.read(data)
     studies = folder.choose(every, split, limit)
     config = {
@@ -49,18 +57,21 @@ def run(
         "limit": limit,
         "max_new_tokens": max_new_tokens,
         "models": named,
+        "inputs": {name: one.to_json() for name, one in changed.items()},
         "model_contents": {name: models.fingerprint(path) for name, path in named.items()},
     }
     run_folder = RunFolder.open(out, "evaluate", config)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     systems: dict[str, Any] = {
-        **evaluate.baselines([study for study in every if study.split == "train"]),
+        **evaluate.baselines([study for study in every if study.split == "train"], studies),
         **named,
     }
     rows: list[Row] = []
+    calls: dict[str, Sequence[FindingCalls]] = {}
     failed = 0
     for name, system in systems.items():
         opened = models.open_model(system, device=device) if isinstance(system, str) else system
+        opened.inputs = changed.get(name, opened.inputs)
         with bar(name, len(studies)) as line:
             drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance)
         lost = [study.id for study, one in zip(studies, drafts, strict=True) if one is None]
@@ -70,15 +81,17 @@ def run(
             typer.echo(f"{name}: {len(lost)} of {len(studies)} studies have no draft; the first: {why}", err=True)
         judged = evaluate.judge(name, drafts, studies, run_folder)
         rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples)
+        calls[name] = evaluate.calls(judged, studies)
         for stratum, keep in (evaluate.strata(by, studies) if by else {}).items():
             rows += evaluate.rows(judged, studies, seed=seed, resamples=resamples, stratum=stratum, keep=keep)
     source = studies[0].source or "unknown source"
     told = f"{source} data" if source == "phantom" else source
-    _print(rows, f"{len(studies)} studies, split {split}, {told}", aside=str(json_file) == "-")
+    _print(rows, calls, f"{len(studies)} studies, split {split}, {told}", aside=str(json_file) == "-")
     if json_file is not None:
         body = {
             "data": f"{data.name}/{split} ({told}, {len(studies)} studies)",
             "rows": [row.to_json() for row in rows],
+            "calls": {name: [call.to_json() for call in found] for name, found in calls.items()},
         }
         write_json(json_file, body)
     return EXIT_SOME_FAILED if failed else EXIT_OK
@@ -101,14 +114,14 @@ def _systems(given: Sequence[str]) -> dict[str, str]:
         Two systems of one name, or one named like a baseline.
     """
     from wetread.errors import UsageError
-    from wetread.runs.evaluate import MOST_FREQUENT, TEMPLATE
+    from wetread.runs.evaluate import BASELINES, TEMPLATE
 
     found: dict[str, str] = {}
     for text in given:
         name, path = _named(text)
         if path == TEMPLATE and name == TEMPLATE:
             continue
-        if name in (TEMPLATE, MOST_FREQUENT):
+        if name in BASELINES:
             raise UsageError(f"--model {text!r}: {name!r} is the name of a baseline; give another NAME=MODEL.")
         if name in found:
             raise UsageError(f"--model {text!r}: there are two systems called {name!r}; give each its own NAME=MODEL.")
@@ -116,11 +129,38 @@ def _systems(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _print(rows: Sequence[Row], title: str, *, aside: bool) -> None:
+def _inputs(given: Sequence[str], named: Mapping[str, str]) -> dict[str, Inputs]:
+    """Return what each model is shown: what it was trained on, with what is ``given`` put in.
+
+    Raises
+    ------
+    UsageError
+        A name that no model has.
+    ConfigError
+        A key or value that inputs do not have.
+    """
+    from wetread.errors import UsageError, nearest
+    from wetread.models import inputs_of
+    from wetread.records import InputConfig
+    from wetread.runs.config import build
+
+    sets: dict[str, list[str]] = {name: [] for name in named}
+    for text in given:
+        name, mark, setting = text.rpartition(":")
+        if mark and name not in named:
+            raise UsageError(
+                f"--inputs {text!r}: no model {name!r}.{nearest(name, named)} There are: {', '.join(named)}."
+            )
+        for one in [name] if mark else named:
+            sets[one].append(setting)
+    return {name: build(InputConfig, None, settings).over(inputs_of(named[name])) for name, settings in sets.items()}
+
+
+def _print(rows: Sequence[Row], calls: Mapping[str, Sequence[FindingCalls]], title: str, *, aside: bool) -> None:
     """Print a table for each stratum; ``aside``: on standard error, since standard output carries the JSON."""
     from rich.console import Console
 
-    from wetread.runs.table import WIDTH, table
+    from wetread.runs.table import WIDTH, calls_table, table
 
     console = Console(stderr=aside)
     console.width = max(console.width, WIDTH)
@@ -128,3 +168,4 @@ def _print(rows: Sequence[Row], title: str, *, aside: bool) -> None:
     for stratum in dict.fromkeys(row.stratum for row in rows):
         part = [row for row in rows if row.stratum == stratum]
         console.print(table(part, title if not stratum else f"{title}: {stratum}"))
+    console.print(calls_table(calls, "Over-calling and under-calling"))

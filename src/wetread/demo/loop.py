@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,23 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wetread.demo.plan import DemoConfig, placed
+from wetread.demo.plan import DemoConfig
 from wetread.models import Model, open_model
 from wetread.records import Draft, Report, Sampling, Study
 from wetread.rewards import guards
 from wetread.runs import evaluate
-from wetread.runs.config import to_dict
-from wetread.runs.progress import bar, mover
-from wetread.runs.store import JsonLines, RunFolder, disk_error, write_atomic
+from wetread.runs.progress import bar
+from wetread.runs.store import JsonLines, RunFolder, write_atomic
 from wetread.runs.table import WIDTH, markdown, table
 from wetread.studies import folder, phantom
-from wetread.training.config import RlConfig
+from wetread.training.config import RlConfig, SftConfig
+from wetread.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from wetread.runs.compare import Paired
 
 SFT, RL = "SFT", "SFT+RL"
-RL_STAGES = ("rl-step1", "rl-step2")
+RL_STAGES = ("step1", "step2")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,9 @@ class Result:
     unseen: Sequence[evaluate.Row]
     """The same numbers on the site held out of training."""
     config: DemoConfig
-    """What was done."""
+    """How much was done."""
+    recipe: Recipe
+    """What was trained."""
     seconds: float
     """Wall time of all calls that this run folder took."""
 
@@ -67,18 +68,20 @@ def run(out: Path, config: DemoConfig) -> Path:
     from wetread.demo.page import write
 
     start = time.monotonic()
-    config = placed(config, out)
-    home = RunFolder.open(out, "demo", to_dict(config))
+    recipe = config.recipe(out)
+    home = RunFolder.open(out, "recipe", recipe.identity())
     with bar("phantom studies", config.studies) as line:
         phantom.write(
             out / "phantom",
             config.studies,
             seed=config.seed,
-            size=config.sft.tiny.image_size,
+            size=_sft(recipe).tiny.image_size,
             progress=lambda done, _: line.to(done),
         )
-    _train(out, config)
-    result = _measure(out, config, _elapsed(home, start))
+    from wetread.training import stages  # heavy: torch
+
+    stages.run(recipe, out, bar)
+    result = _measure(out, config, recipe, _elapsed(home, start))
     shown = table(result.rows, result.title, result.gain)
     Console(width=max(Console().width, WIDTH)).print(shown)
     for alarm in result.alarms:
@@ -90,7 +93,6 @@ def run(out: Path, config: DemoConfig) -> Path:
         out / "table.md",
         f"{result.title}\n\n{markdown(result.rows, result.gain)}\n{unseen_title}\n\n{markdown(result.unseen)}",
     )
-    _publish(out)
     page = write(out, result)
     home.event("demo.done", seconds=round(time.monotonic() - start, 1))
     sys.stdout.write(
@@ -99,26 +101,23 @@ def run(out: Path, config: DemoConfig) -> Path:
     return page
 
 
-def _train(out: Path, config: DemoConfig) -> None:
-    from wetread.training import rl, sft  # heavy: torch
-
-    with bar("SFT", config.sft.tiny.warmup_steps + config.sft.optim.steps) as line:
-        sft.train(config.sft, out / "sft", mover(line))
-    steps: tuple[tuple[str, RlConfig], ...] = ((RL_STAGES[0], config.step1), (RL_STAGES[1], config.step2))
-    for number, (name, step) in enumerate(steps, start=1):
-        with bar(f"GRPO step {number}", step.optim.steps) as line:
-            rl.train(step, out / name, mover(line))
+def _sft(recipe: Recipe) -> SftConfig:
+    return next(stage.config for stage in recipe.stages if isinstance(stage.config, SftConfig))
 
 
-def _measure(out: Path, config: DemoConfig, seconds: float) -> Result:
+def _longest(recipe: Recipe) -> int:
+    return next(stage.config.group.max_new_tokens for stage in recipe.stages if isinstance(stage.config, RlConfig))
+
+
+def _measure(out: Path, config: DemoConfig, recipe: Recipe, seconds: float) -> Result:
     every = folder.read(out / "phantom")
     test = [study for study in every if study.split == "test"]
     limit = config.test_limit or None
     seen = [study for study in test if not study.meta.get("unseen_site")][:limit]
     unseen = [study for study in test if study.meta.get("unseen_site")][:limit]
     training = [study for study in every if study.split == "train"]
-    systems = _systems(out, "evaluate", seen, training, config)
-    elsewhere = _systems(out, "evaluate-unseen", unseen, training, config)
+    systems = _systems(out, "evaluate", seen, training, config, recipe)
+    elsewhere = _systems(out, "evaluate-unseen", unseen, training, config, recipe)
 
     def rows(of: Sequence[evaluate.System], studies: Sequence[Study]) -> list[evaluate.Row]:
         return [
@@ -129,36 +128,32 @@ def _measure(out: Path, config: DemoConfig, seconds: float) -> Result:
     gain = evaluate.differences(named[RL], named[SFT], seen, seed=config.seed, resamples=config.resamples)
     title = f"wetread demo, phantom data: {len(seen)} test studies (nothing clinical)"
     return Result(
-        title, seen, systems, rows(systems, seen), {f"{RL} − {SFT}": gain}, rows(elsewhere, unseen), config, seconds
+        title,
+        seen,
+        systems,
+        rows(systems, seen),
+        {f"{RL} − {SFT}": gain},
+        rows(elsewhere, unseen),
+        config,
+        recipe,
+        seconds,
     )
 
 
 def _systems(
-    out: Path, name: str, studies: Sequence[Study], training: Sequence[Study], config: DemoConfig
+    out: Path, name: str, studies: Sequence[Study], training: Sequence[Study], config: DemoConfig, recipe: Recipe
 ) -> list[evaluate.System]:
     run = RunFolder.open(out / name, "evaluate", {"data": "phantom", "limit": config.test_limit, "seed": config.seed})
     models: dict[str, Model] = dict(evaluate.baselines(training))
     for label, stage in ((SFT, "sft"), (RL, RL_STAGES[-1])):
         models[label] = open_model(str(out / stage / "model"), device="auto")
-    sampling = Sampling(batch_size=64, max_new_tokens=config.step1.group.max_new_tokens, seed=config.seed)
+    sampling = Sampling(batch_size=64, max_new_tokens=_longest(recipe), seed=config.seed)
     made = []
     with bar("drafting " + ("unseen site" if "unseen" in name else "test studies"), len(studies) * len(models)) as line:
         for label, model in models.items():
             drafts = evaluate.answer(model, label, studies, sampling, run, line.advance)
             made.append(evaluate.judge(label, drafts, studies, run))
     return made
-
-
-def _publish(out: Path) -> None:
-    """Copy the final policy to ``out/model``, where the next command looks for it."""
-    target, part = out / "model", out / ".model-part"
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(out / RL_STAGES[-1] / "model", part)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    except OSError as error:
-        raise disk_error(target, error) from error
 
 
 def _elapsed(home: RunFolder, start: float) -> float:

@@ -44,7 +44,7 @@ def write(out: Path, result: Result) -> Path:
         examples=tuple(_example(result.studies[place], place, result) for place in _chosen(result)),
         chosen=f"Shown are studies evenly spaced from the fewest to the most errors of {result.systems[-1].name}; nobody picked them",
         made=_made(result),
-        config=yaml.safe_dump(to_dict(result.config), sort_keys=False),
+        config=yaml.safe_dump({**to_dict(result.config), **to_dict(result.recipe.identity())}, sort_keys=False),
         summary=_summary(result),
         sample=f"{len(result.studies)} test studies of the sites that were trained on; intervals by bootstrap over patients",
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from wetread.errors import MissingError, UsageError, nearest
+from wetread.models.hub import check_reachable
 
 VARIABLE = "WETREAD_WEIGHTS"
 """Environment variable that names the folder when no ``weights`` are given."""
@@ -108,6 +109,7 @@ def _from_hub(spec: WeightsSpec) -> Path:
     found: list[Path] = []
     for file in spec.hub_files or spec.files:
         try:
+            check_reachable(spec.hub, file)
             found.append(Path(hf_hub_download(spec.hub, file)))
         except Exception as error:  # offline, gated, renamed: the hub's client raises a dozen kinds
             raise MissingError(

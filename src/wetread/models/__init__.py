@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-from wetread.models.base import MANIFEST, Model, Progress, fingerprint, read_manifest, write_manifest
-from wetread.models.template import NORMAL, TemplateModel
+from wetread.models.base import MANIFEST, Model, Progress, fingerprint, inputs_of, read_manifest, write_manifest
+from wetread.models.template import NORMAL, CopyModel, TemplateModel
 
 __all__ = [
-    "MANIFEST", "NORMAL", "Model", "Progress", "TemplateModel", "fingerprint", "open_model", "read_manifest",
-    "write_manifest",
+    "MANIFEST", "NORMAL", "CopyModel", "Model", "Progress", "TemplateModel", "fingerprint", "inputs_of", "open_model",
+    "read_manifest", "write_manifest",
 ]  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from wetread.records import Generation, Prompt, Sampling
+from wetread.records import Generation, Inputs, Prompt, Sampling
 
 MANIFEST = "wetread.json"
-"""File in a model folder that wetread wrote: prompt style, modality, what it was trained on."""
+"""File in a model folder that wetread wrote: prompt style, what it is shown, modality, what it was trained on."""
 
 Progress = Callable[[int], None]
 """Called with the number of studies that have just been finished."""
@@ -28,6 +28,8 @@ class Model(Protocol):
     """What the record of a draft calls this model."""
     style: str
     """Prompt style that it was trained with; ``direct`` for models that do not say."""
+    inputs: Inputs
+    """What of a study it is shown, as in its training; may be changed, such as to leave out the prior."""
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
@@ -70,6 +72,18 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def inputs_of(name: str) -> Inputs:
+    """Return what the model called ``name`` was shown in training, by its manifest; the defaults where it does not say.
+
+    Raises
+    ------
+    ConfigError
+        The manifest says what cannot be.
+    """
+    said = read_manifest(Path(name)).get("inputs")
+    return Inputs.from_json(said) if isinstance(said, Mapping) else Inputs()
 
 
 def write_manifest(folder: Path, **fields: Any) -> None:

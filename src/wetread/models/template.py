@@ -1,15 +1,16 @@
-"""The model that looks at nothing: the same normal report for every study.
+"""The models that look at nothing: the same report for every study, or the report of the study before.
 
-Every table carries it as a baseline, because a fixed normal report scores well on overlap metrics and zero on clinical
-ones. It also makes the whole path from file to draft runnable without weights.
+Every table carries the constant report as a baseline, because a fixed normal report scores well on overlap metrics and zero
+on clinical ones. It also makes the whole path from file to draft runnable without weights. Copying the prior's report is
+what a longitudinal model has to beat: most of a patient's picture stays as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wetread.models.base import Progress
-from wetread.records import Generation, Prompt, Report, Sampling
+from wetread.records import Generation, Inputs, Prompt, Report, Sampling
 
 NORMAL = Report(
     findings=(
@@ -35,6 +36,7 @@ class TemplateModel:
     style = "direct"
 
     def __init__(self, report: Report = NORMAL, name: str = "template") -> None:
+        self.inputs = Inputs()
         self.report = report
         self.name = name
 
@@ -46,3 +48,37 @@ class TemplateModel:
         if progress is not None:
             progress(len(prompts))
         return [Generation(prompt.study, text, tokens=len(text.split())) for prompt in prompts]
+
+
+class CopyModel:
+    """Answers with the report that a study has of its own, such as its prior's, else with one report for all.
+
+    Parameters
+    ----------
+    reports
+        Study id to the report that is copied.
+    fallback
+        The report of studies without one.
+    name
+        Name in the records.
+    """
+
+    style = "direct"
+
+    def __init__(self, reports: Mapping[str, Report], fallback: Report = NORMAL, name: str = "copy prior") -> None:
+        self.inputs = Inputs()
+        self.reports = reports
+        self.fallback = fallback
+        self.name = name
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
+    ) -> list[Generation]:
+        """Return the copied report once per prompt; ``sampling`` has no effect."""
+        texts = [self.reports.get(prompt.study, self.fallback).text for prompt in prompts]
+        if progress is not None:
+            progress(len(prompts))
+        return [
+            Generation(prompt.study, text, tokens=len(text.split()))
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]

@@ -6,13 +6,14 @@ import dataclasses
 import re
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import MissingError, UsageError, WetreadError
-from wetread.models.base import Progress, read_manifest
-from wetread.records import Generation, Pixels, Prompt, Sampling
+from wetread.models.base import Progress, inputs_of, read_manifest
+from wetread.models.hub import check_reachable
+from wetread.records import Generation, Inputs, Pixels, Prompt, Sampling
 
 
 class TransformersModel:
@@ -26,13 +27,18 @@ class TransformersModel:
         Name in the records.
     style
         Prompt style the model was trained with.
+    inputs
+        What of a study it is shown.
     """
 
-    def __init__(self, model: Any, processor: Any, name: str, style: str = "direct") -> None:
+    def __init__(
+        self, model: Any, processor: Any, name: str, style: str = "direct", inputs: Inputs | None = None
+    ) -> None:
         self.model = model
         self.processor = processor
         self.name = name
         self.style = style
+        self.inputs = inputs or Inputs()
         tokenizer = getattr(processor, "tokenizer", processor)
         tokenizer.padding_side = "left"  # generation continues at the right end of every row
         if tokenizer.pad_token_id is None:
@@ -54,7 +60,8 @@ class TransformersModel:
         model.to(pick_device(device)).eval()
         manifest = read_manifest(Path(name))
         shown = Path(name).name if Path(name).exists() else name
-        return cls(model, processor, str(manifest.get("name", shown)), str(manifest.get("style", "direct")))
+        style = str(manifest.get("style", "direct"))
+        return cls(model, processor, str(manifest.get("name", shown)), style, inputs_of(name))
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
@@ -143,32 +150,61 @@ def pick_device(device: str) -> str:
     return device
 
 
-def load(name: str) -> tuple[Any, Any]:
+def load(name: str, **options: Any) -> tuple[Any, Any]:
     """Return (model, processor) of ``name`` on the CPU.
+
+    Parameters
+    ----------
+    name
+        A folder or a hub id.
+    options
+        For the model's ``from_pretrained``; without any, weights keep the precision that they are stored in.
 
     Raises
     ------
     MissingError, UsageError
         As ``TransformersModel.open``.
     """
+    return _opened(name, lambda auto, _: auto.from_pretrained(name, **{"dtype": "auto", **options}))
+
+
+def skeleton(name: str) -> tuple[Any, Any]:
+    """Return (model, processor) of ``name`` with the model on the meta device: shapes alone, no weights are read.
+
+    Raises
+    ------
+    MissingError, UsageError
+        As ``TransformersModel.open``.
+    """
+    import torch
+
+    def make(auto: Any, config: Any) -> Any:
+        with torch.device("meta"):
+            return auto.from_config(config, dtype=config.dtype or torch.float32)
+
+    return _opened(name, make)
+
+
+def _opened(name: str, make: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     check(name)
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText
     from transformers.utils import logging
 
     import wetread.models.tower  # noqa: F401  (registers the tiny policy's tower)
+    from wetread.models.processors import open_processor
 
     local = Path(name).exists()
     logging.disable_progress_bar()
     try:
         if not local:
-            _reachable(name)
+            check_reachable(name, "config.json")
         config = AutoConfig.from_pretrained(name)
         if type(config) not in AutoModelForImageTextToText._model_mapping:
             raise UsageError(
                 f"{name} is a {config.model_type!r} model, not image-text-to-text; it cannot read radiographs. Give a vision-language model."
             )
-        processor = AutoProcessor.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto")
+        processor = open_processor(name, config)
+        model = make(AutoModelForImageTextToText, config)
     except WetreadError:
         raise
     except Exception as error:  # damaged files fail in as many ways as there are libraries below
@@ -195,22 +231,6 @@ def check(name: str) -> None:
         raise MissingError(
             f"no model at {name!r}: no such folder. Give a saved model's folder (after `wetread demo`: runs/demo/model), a Hugging Face id (owner/name), or 'template'."
         )
-
-
-def _reachable(name: str) -> None:
-    """Ask the hub once whether it can be reached when ``name`` is not in the cache, since its client retries for long."""
-    import os
-    import socket
-    from urllib.parse import urlsplit
-
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    proxied = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
-    if constants.HF_HUB_OFFLINE or proxied or isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return
-    there = urlsplit(constants.ENDPOINT)
-    with socket.create_connection((there.hostname, there.port or (80 if there.scheme == "http" else 443)), timeout=5):
-        return
 
 
 def _explained(name: str, local: bool, error: Exception) -> WetreadError:

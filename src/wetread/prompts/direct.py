@@ -1,17 +1,17 @@
-"""The direct style: image and context in, the report out, nothing between.
+"""The direct style: images and context in, the report out, nothing between.
 
 The layout follows UniRG's description (arXiv 2601.17151, supplement): the task in one sentence, the context, the format
 asked for. Which sections are asked for follows the reference where there is one (findings alone, impression alone or
-both), else both. The words are ours.
+both), else both. Which images, how much of the prior and which context are shown is said by ``Inputs``. The words are ours.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from wetread.records import Draft, Generation, Prompt, Report, Study
-from wetread.records.study import Image
+from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study
 
 BOTH = ("findings", "impression")
 _HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
@@ -24,11 +24,21 @@ def frontal(study: Study) -> Image:
     return next((image for image in study.images if image.view in ("PA", "AP")), study.images[0])
 
 
+def prior_frontal(prior: Prior) -> Image | None:
+    """Return the prior's first PA or AP image, else its first of unknown view; None where it has only lateral ones."""
+    found = [image for view in (("PA", "AP"), ("unknown",)) for image in prior.images if image.view in view]
+    return found[0] if found else None
+
+
+@dataclass(frozen=True)
 class DirectStyle:
     """``Findings: … Impression: …`` straight after the question."""
 
+    inputs: Inputs = field(default_factory=Inputs)
+    """What of a study is shown."""
+
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
-        """Return the prompt of a study: one frontal image, its context, and the sections that are wanted.
+        """Return the prompt of a study: the current images, then the prior's, the context, and the sections that are wanted.
 
         Parameters
         ----------
@@ -38,14 +48,55 @@ class DirectStyle:
             Sections to ask for; by default those of the reference report, or both where there is none.
         """
         wanted = tuple(sections or (study.report.sections if study.report else ()) or BOTH)
-        image = frontal(study)
+        current, prior = self._images(study)
         form = " ".join(f"{name.capitalize()}: ..." for name in wanted)
         lines = [
             f"Draft the {' and '.join(wanted)} of this chest radiograph.",
-            _context(study, image.view),
+            _order(current, prior),
+            self._context(study, current[0].view if len(current) + len(prior) == 1 else "unknown"),
             f"Write: {form}",
         ]
-        return Prompt(study.id, "\n".join(line for line in lines if line), (image,))
+        return Prompt(study.id, "\n".join(line for line in lines if line), (*current, *prior))
+
+    def _images(self, study: Study) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
+        """Return the current images and the prior's, as many as are shown."""
+        first = frontal(study)
+        others = [image for image in study.images if image is not first] if self.inputs.images == "all" else []
+        before = None
+        if study.prior is not None and self.inputs.prior in ("image", "both"):
+            before = prior_frontal(study.prior)
+        return (first, *others)[: self.inputs.most_images], () if before is None else (before,)
+
+    def _context(self, study: Study, view: str) -> str:
+        """Return the context line; what is unknown is left out, not filled in."""
+        shown = self.inputs
+        facts = []
+        if view != "unknown":
+            facts.append(f"{view} view.")
+        who = [
+            study.sex if shown.sex and study.sex != "unknown" else "",
+            f"{study.age} years" if shown.age and study.age is not None else "",
+        ]
+        if any(who):
+            facts.append(", ".join(part for part in who if part) + ".")
+        if shown.indication and study.indication.strip():
+            facts.append(f"Indication: {study.indication.strip().rstrip('.')}.")
+        if shown.comparison and study.comparison.strip():
+            facts.append(f"Comparison: {study.comparison.strip().rstrip('.')}.")
+        if study.prior is not None and study.prior.report and shown.prior in ("report", "both"):
+            facts.append(f"Prior report: {self._prior_report(study.prior.report)}")
+        return " ".join(facts)
+
+    def _prior_report(self, report: Report) -> str:
+        findings, impression = report.findings.strip(), report.impression.strip()
+        said = {
+            "impression": impression or findings,
+            "findings": findings or impression,
+            "all": report.text,
+        }[self.inputs.prior_sections]
+        words = said.split()
+        most = self.inputs.prior_words
+        return said if len(words) <= most else " ".join(words[:most]) + " ..."
 
     def target(self, report: Report) -> str:
         """Return the report's one string, which is also what metrics see."""
@@ -96,18 +147,10 @@ def split_sections(text: str) -> Report:
     return Report(**cleaned)
 
 
-def _context(study: Study, view: str) -> str:
-    """Return the context line; what is unknown is left out, not filled in."""
-    facts = []
-    if view != "unknown":
-        facts.append(f"{view} view.")
-    who = [study.sex if study.sex != "unknown" else "", f"{study.age} years" if study.age is not None else ""]
-    if any(who):
-        facts.append(", ".join(part for part in who if part) + ".")
-    if study.indication.strip():
-        facts.append(f"Indication: {study.indication.strip().rstrip('.')}.")
-    if study.comparison.strip():
-        facts.append(f"Comparison: {study.comparison.strip().rstrip('.')}.")
-    if study.prior is not None and study.prior.report:
-        facts.append(f"Prior report: {study.prior.report.impression.strip() or study.prior.report.findings.strip()}")
-    return " ".join(facts)
+def _order(current: Sequence[Image], prior: Sequence[Image]) -> str:
+    """Return what the images are, in the order in which they are given; nothing where there is but one."""
+    if len(current) + len(prior) == 1:
+        return ""
+    named = [("current", image) for image in current] + [("prior", image) for image in prior]
+    told = [when if image.view == "unknown" else f"{when} {image.view}" for when, image in named]
+    return f"Images in order: {', '.join(told)}."

@@ -1,5 +1,6 @@
 """The nouns: frozen records with JSON both ways. Standard library and numpy only."""
 
+from wetread.records.inputs import InputConfig, Inputs
 from wetread.records.report import (
     CHANGES,
     PRESENCES,
@@ -20,6 +21,6 @@ from wetread.records.study import SEXES, VIEWS, Image, Pixels, Prior, Sex, Study
 
 __all__ = [
     "CHANGES", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "VIEWS",
-    "Change", "Draft", "Finding", "Generation", "Image", "Metric", "MetricSpec", "ParseStatus", "Pixels",
+    "Change", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
     "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Study", "View",
 ]  # fmt: skip

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from wetread.errors import ConfigError, MissingError, nearest
-from wetread.runs.store import flatten
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ def build(
     sets
         ``key=value`` with dotted keys; the value is read as YAML, so ``1e-3``, ``true`` and ``[a, b]`` work.
     base
-        Dotted keys that take precedence over defaults only.
+        Keys, nested as in a file, that take precedence over defaults only.
 
     Raises
     ------
@@ -50,21 +49,50 @@ def build(
     MissingError
         The YAML file is not there.
     """
-    values: dict[str, Any] = dict(base or {})
-    if path is not None:
-        values |= _read(Path(path))
+    values = merged(base or {}, {} if path is None else read(path))
     for item in sets:
-        key, mark, text = item.partition("=")
-        if not mark or not key.strip():
-            raise ConfigError(f"--set {item!r} is not key=value. Example: --set optim.rate=1e-3")
-        values[key.strip()] = _yaml(text, f"--set {item}")
-    allowed = keys(cls)
-    for key in values:
-        if key not in allowed:
-            raise ConfigError(
-                f"unknown config key {key!r}.{nearest(key, allowed)} Keys of this config: {', '.join(allowed)}."
-            )
-    return _make(cls, values, "")
+        put(values, *setting(item))
+    made: T = _make(cls, values, "", None, keys(cls))
+    return made
+
+
+def setting(item: str) -> tuple[str, Any]:
+    """Return the dotted key and the value of ``key=value`` (``ConfigError`` where it is neither)."""
+    key, mark, text = item.partition("=")
+    if not mark or not key.strip():
+        raise ConfigError(f"--set {item!r} is not key=value. Example: --set optim.rate=1e-3")
+    return key.strip(), _yaml(text, f"--set {item}")
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested values.
+
+    >>> values = {"optim": {"rate": 0.1}}
+    >>> put(values, "optim.steps", 3)
+    >>> values
+    {'optim': {'rate': 0.1, 'steps': 3}}
+    """
+    first, dot, rest = key.partition(".")
+    if not dot:
+        values[first] = value
+        return
+    inner = values.get(first)
+    inside = dict(inner) if isinstance(inner, Mapping) else {}
+    put(inside, rest, value)
+    values[first] = inside
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values: those of ``base`` with those of ``over`` put in, group by group.
+
+    >>> merged({"optim": {"rate": 0.1, "steps": 2}}, {"optim": {"steps": 3}})
+    {'optim': {'rate': 0.1, 'steps': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
 
 
 def keys(cls: type) -> list[str]:
@@ -78,20 +106,18 @@ def keys(cls: type) -> list[str]:
     return found
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: Any) -> Any:
     """Return a config as nested JSON values."""
-    return {
-        field.name: to_dict(value)
-        if dataclasses.is_dataclass(value)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for field in dataclasses.fields(config)
-        for value in [getattr(config, field.name)]
-    }
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_dict(value) for key, value in config.items()}
+    return [to_dict(item) for item in config] if isinstance(config, tuple | list) else config
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
+    """Return what a YAML file of keys holds, nested; errors as ``build``."""
+    path = Path(path)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
@@ -103,7 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name} holds a {type(data).__name__}; a config is a mapping of keys to values.")
-    return flatten({str(key): value for key, value in data.items()})
+    return {str(key): value for key, value in data.items()}
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -120,35 +146,56 @@ def _fields(cls: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     return [(field, hints[field.name]) for field in dataclasses.fields(cls)]
 
 
-def _make(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
+def _make(cls: Any, values: Mapping[str, Any], prefix: str, default: Any, allowed: Sequence[str]) -> Any:
+    """Return a ``cls``; what ``values`` do not set is as in ``default``, which may differ from the class's defaults."""
+    fields = {field.name: (field, kind) for field, kind in _fields(cls)}
     made: dict[str, Any] = {}
-    for field, kind in _fields(cls):
-        key = prefix + field.name
-        if dataclasses.is_dataclass(kind):
-            made[field.name] = _nested(field, kind, values, key)
-        elif key in values:
-            made[field.name] = _checked(values[key], kind, field, key)
+    for name, value in values.items():
+        if name not in fields:
+            key = f"{prefix}{name}"
+            raise ConfigError(
+                f"unknown config key {key!r}.{nearest(key, allowed)} Keys of this config: {', '.join(allowed)}."
+            )
+        field, kind = fields[name]
+        made[name] = _checked(value, kind, field, prefix + name, _default(field, default), allowed)
+    if default is not None:
+        return dataclasses.replace(default, **made)
+    for name, (field, _) in fields.items():
+        if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{prefix}{name} is not set, and it has no default; add it.")
     return cls(**made)
 
 
-def _nested(field: dataclasses.Field[Any], kind: Any, values: Mapping[str, Any], key: str) -> Any:
-    """Return a nested group; what is not set keeps the value that the parent gives it, which may differ from the group's."""
-    default: Any = None
-    if field.default is not dataclasses.MISSING:
-        default = field.default
-    elif field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    inherited = {} if default is None else {f"{key}.{k}": v for k, v in flatten(to_dict(default)).items()}
-    return _make(kind, {**inherited, **values}, key + ".")
+def _default(field: dataclasses.Field[Any], parent: Any) -> Any:
+    if parent is not None:
+        return getattr(parent, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
-def _checked(value: Any, kind: Any, field: dataclasses.Field[Any], key: str) -> Any:
+def _checked(
+    value: Any, kind: Any, field: dataclasses.Field[Any], key: str, default: Any, allowed: Sequence[str]
+) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        kind = next(one for one in arguments if one is not type(None))
-        return _checked(value, kind, field, key)
+        kinds = [one for one in arguments if one is not type(None)]
+        fit = [one for one in kinds if _is_mapping(one) == isinstance(value, Mapping)]
+        return _checked(value, (fit or kinds)[0], field, key, default, allowed)
+    if dataclasses.is_dataclass(kind):
+        inside = [f"{key}.{one}" for one in keys(typing.cast(type, kind))]
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={value!r}: {key} is a group of keys; set one of {', '.join(inside)}.")
+        known = allowed if any(one.startswith(f"{key}.") for one in allowed) else inside
+        return _make(kind, value, key + ".", default, known)
+    if _is_mapping(kind):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={value!r} is not a mapping of keys to values.")
+        return {str(name): one for name, one in value.items()}
     if origin is Literal:
         if value not in arguments:
             hint = nearest(str(value), [str(one) for one in arguments])
@@ -156,8 +203,16 @@ def _checked(value: Any, kind: Any, field: dataclasses.Field[Any], key: str) -> 
         return value
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_checked(item, arguments[0], field, key) for item in items)
+        groups = dataclasses.is_dataclass(arguments[0])
+        return tuple(
+            _checked(item, arguments[0], field, f"{key}.{number}" if groups else key, None, allowed)
+            for number, item in enumerate(items)
+        )
     return _in_range(_converted(value, kind, key), field, key)
+
+
+def _is_mapping(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) or typing.get_origin(kind) is Mapping
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:

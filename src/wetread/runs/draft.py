@@ -8,14 +8,17 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from wetread import knowledge, prompts
 from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
-from wetread.records import Draft, Finding, Report, Sampling, Sex, Study
+from wetread.prompts.direct import BOTH, split_sections
+from wetread.records import Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
 from wetread.runs.store import RunFolder
-from wetread.studies import Problem
+from wetread.studies import Problem, open_study
+from wetread.studies.texts import read_text
 
 Status = Literal["drafted", "refused", "failed"]
 NOTICE = "AI draft, not verified. Research use only: a radiologist must read the images and correct it."
@@ -66,7 +69,7 @@ class DraftRecord:
     seconds: float = 0.0
     """Reading plus generating, wall time of this study's share."""
     digest: str = ""
-    """What the draft was made from: pixels and context, as 16 hex digits; empty without images."""
+    """What the draft was made from: pixels and text of its prompt, as 16 hex digits; empty without images."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -105,19 +108,22 @@ def draft(
     *,
     sampling: Sampling,
     context: Context | None = None,
+    sections: Sequence[str] = BOTH,
     run: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> Iterator[DraftRecord]:
     """Draft every study; yield one record each, in order, problems included.
 
+    ``sections`` are those asked for, whatever report a study has already.
+
     With a run folder each batch is on the disk before its records are yielded, and studies that the folder already holds
     are yielded from it and not drafted again. What counts is the study's name and its pixels and context together: another
-    image of the same name is drafted. What was refused or has failed is tried again.
+    image of the same name is drafted, and so is the same one with another prior. What was refused or has failed is tried again.
     """
-    style = prompts.get(model.style)
+    style = prompts.get(model.style, model.inputs)
     lines = run.lines("drafts") if run else None
     kept = {(record["study"], record.get("digest", "")): record for record in lines.read()} if lines else {}
-    waiting: list[tuple[Study, str, float]] = []
+    waiting: list[tuple[Study, Prompt, str, float]] = []
 
     def flush() -> Iterator[DraftRecord]:
         made = _batch(list(waiting), model, style, sampling)
@@ -140,7 +146,8 @@ def draft(
             yield from write([problem])
             continue
         study = context.applied(item) if context else item
-        digest = _digest(study)
+        prompt = style.render(study, sections)
+        digest = _digest(prompt)
         held = kept.get((study.id, digest))
         if held is not None and held["status"] == "drafted":
             yield from flush()
@@ -148,10 +155,45 @@ def draft(
             if progress is not None:
                 progress(1)
         else:
-            waiting.append((study, digest, seconds))
+            waiting.append((study, prompt, digest, seconds))
             if len(waiting) >= sampling.batch_size:
                 yield from flush()
     yield from flush()
+
+
+def read_prior(image: Path | None, report: Path | None, *, force: bool = False) -> Prior | None:
+    """Return the prior that an image file, a text file with its report, or both make; None where neither is given.
+
+    Raises
+    ------
+    MissingError, StudyError
+        A file is not there or cannot be read.
+    """
+    if image is None and report is None:
+        return None
+    study = open_study(image, force=force) if image is not None else None
+    return Prior(
+        study=study.id if study else "prior",
+        date=study.date if study else "",
+        images=study.images if study else (),
+        report=split_sections(read_text(report)) if report is not None else None,
+    )
+
+
+def with_prior(items: Iterable[Study | Problem], prior: Prior) -> Iterator[Study | Problem]:
+    """Return the one study with ``prior`` put in.
+
+    Raises
+    ------
+    UsageError
+        There is more than one study; a prior belongs to one patient.
+    """
+    found = []
+    for item in items:
+        found.append(replace(item, prior=prior) if isinstance(item, Study) else item)
+        if sum(isinstance(one, Study) for one in found) > 1:
+            raise UsageError("a prior was given for several studies; draft the study that it belongs to alone.")
+    return iter(found)
 
 
 def _timed(items: Iterable[Study | Problem]) -> Iterator[tuple[Study | Problem, float]]:
@@ -166,13 +208,12 @@ def _timed(items: Iterable[Study | Problem]) -> Iterator[tuple[Study | Problem, 
         yield item, time.perf_counter() - start
 
 
-def _digest(study: Study) -> str:
+def _digest(prompt: Prompt) -> str:
     """Return what a study's draft depends on besides the model; empty when its pixels cannot be read."""
     digest = hashlib.blake2b(digest_size=8)
-    context = (study.indication, study.comparison, study.age, study.sex, [image.view for image in study.images])
-    digest.update(repr(context).encode())
+    digest.update(prompt.text.encode())
     try:
-        for image in study.images:
+        for image in prompt.images:
             digest.update(image.pixels().tobytes())
     except StudyError:
         return ""
@@ -185,14 +226,14 @@ def _same(held: Mapping[str, Any] | None, record: DraftRecord) -> bool:
 
 
 def _batch(
-    studies: Sequence[tuple[Study, str, float]], model: Model, style: prompts.Style, sampling: Sampling
+    asked: Sequence[tuple[Study, Prompt, str, float]], model: Model, style: prompts.Style, sampling: Sampling
 ) -> list[DraftRecord]:
-    if not studies:
+    if not asked:
         return []
-    generations = model.generate([style.render(study) for study, _, _ in studies], sampling)
+    generations = model.generate([prompt for _, prompt, _, _ in asked], sampling)
     return [
         replace(_record(study, style.parse(one), model.name, round(one.seconds + seconds, 4)), digest=digest)
-        for (study, digest, seconds), one in zip(studies, generations, strict=True)
+        for (study, _, digest, seconds), one in zip(asked, generations, strict=True)
     ]
 
 

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wetread import metrics, prompts
 from wetread.errors import UsageError
-from wetread.models import Model, Progress, TemplateModel
+from wetread.models import NORMAL, CopyModel, Model, Progress, TemplateModel
 from wetread.records import Draft, Generation, Report, Sampling, Score, Study
 from wetread.rewards import guards
+from wetread.rewards.guards import FindingCalls
+from wetread.rewards.rules import PANEL
 from wetread.runs import compare
 from wetread.runs.store import RunFolder
+from wetread.studies.temporal import temporal
 
 TEMPLATE = "template"
 MOST_FREQUENT = "most frequent report"
+COPY_PRIOR = "copy prior"
+BASELINES = (TEMPLATE, MOST_FREQUENT, COPY_PRIOR)
 
 METRICS = (
     "findings_f1", "findings_f1_macro", "findings_precision", "findings_recall", "errors_total",
     "errors_significant", "entity_f1", "labels14_f1_micro", "bleu_2_rexrank", "rouge_l",
+    *(name for name in PANEL if name != "rouge_l"),
 )  # fmt: skip
-"""What every system is scored by, in order."""
+"""What every system is scored by, in order; the last ones are the metrics that rewards are checked by."""
 GUARDS = ("length_ratio", "duplicate_share", "template_share", "contradiction_share", "abnormal_f1")
 """What every system is watched by; these have no better direction of their own."""
 
@@ -82,7 +88,7 @@ def answer(
 
     What has failed before is tried again. Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
     """
-    style = prompts.get(model.style)
+    style = prompts.get(model.style, model.inputs)
     lines = run.lines(f"generations-{slug(name)}")
     kept = {study: one for study, one in _latest(lines.read()).items() if one["stop"] != "error"}
     missing = [study for study in studies if study.id not in kept]
@@ -108,13 +114,20 @@ def _latest(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
     return {record["study"]: record for record in records}
 
 
-def baselines(training: Sequence[Study]) -> dict[str, Model]:
-    """Return the systems that every table carries: the constant template and the most frequent training report."""
+def baselines(training: Sequence[Study], studies: Sequence[Study] = ()) -> dict[str, Model]:
+    """Return the systems that every table carries: the constant template and the most frequent training report.
+
+    Where some of ``studies``, those to be scored, have a prior with a report, also the one that copies it; a study
+    without one gets the most frequent report.
+    """
     models: dict[str, Model] = {TEMPLATE: TemplateModel(name=TEMPLATE)}
     counted = Counter(study.report for study in training if study.report)
+    frequent = min(counted, key=lambda one: (-counted[one], one.text)) if counted else NORMAL
     if counted:
-        report = min(counted, key=lambda one: (-counted[one], one.text))
-        models[MOST_FREQUENT] = TemplateModel(report, name=MOST_FREQUENT)
+        models[MOST_FREQUENT] = TemplateModel(frequent, name=MOST_FREQUENT)
+    priors = {study.id: study.prior.report for study in studies if study.prior and study.prior.report}
+    if priors:
+        models[COPY_PRIOR] = CopyModel(priors, frequent, name=COPY_PRIOR)
     return models
 
 
@@ -168,13 +181,25 @@ def rows(
     return made
 
 
+def calls(system: System, studies: Sequence[Study]) -> tuple[FindingCalls, ...]:
+    """Return how a system calls each finding, by name; studies without a draft of ours are left out."""
+    pairs = [
+        (draft.report, study.report or Report())
+        for draft, study in zip(system.drafts, studies, strict=True)
+        if draft is not None
+    ]
+    return guards.finding_calls([draft for draft, _ in pairs], [reference for _, reference in pairs])
+
+
 def patients(studies: Sequence[Study]) -> dict[str, str]:
     """Return study to patient, the clusters of every bootstrap; a study without a patient stands for itself."""
     return {study.id: study.patient or study.id for study in studies}
 
 
 def strata(column: str, studies: Sequence[Study]) -> dict[str, list[int]]:
-    """Return ``column=value`` to the numbers of the studies; ``column`` is a field of Study or a key of its meta.
+    """Return ``column=value`` to the numbers of the studies; ``column`` is a key of their meta or one that all have.
+
+    All have site, sex, prior (whether there is one) and temporal (``studies.temporal``). Encounters from the fifth on are one.
 
     Raises
     ------
@@ -184,8 +209,9 @@ def strata(column: str, studies: Sequence[Study]) -> dict[str, list[int]]:
 
     def value(study: Study) -> Any:
         if column in study.meta:
-            return study.meta[column]
-        return getattr(study, column, None) if column in _COLUMNS else None
+            found = study.meta[column]
+            return "5+" if column == "encounter" and isinstance(found, int) and found >= 5 else found
+        return _COLUMNS[column](study) if column in _COLUMNS else None
 
     known = sorted({*_COLUMNS, *(key for study in studies for key in study.meta)})
     if column not in known:
@@ -196,7 +222,12 @@ def strata(column: str, studies: Sequence[Study]) -> dict[str, list[int]]:
     return dict(sorted(groups.items()))
 
 
-_COLUMNS = ("site", "sex")
+_COLUMNS: Mapping[str, Callable[[Study], str]] = {
+    "site": lambda study: study.site,
+    "sex": lambda study: study.sex,
+    "prior": lambda study: "yes" if study.prior else "no",
+    "temporal": temporal,
+}
 
 
 def differences(

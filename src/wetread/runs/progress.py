@@ -76,7 +76,7 @@ class TerminalBar(Bar):
     def _show(self, note: str) -> None:
         left = self.left()
         shown = f"{left} left" if left and self.count < self.total else ""
-        self._live.update(self._task, completed=self.count, note=note, left=shown)
+        self._live.update(self._task, completed=self.count, total=self.total, note=note, left=shown)
 
     def close(self) -> None:
         """Leave the finished bar on the screen."""
@@ -87,6 +87,7 @@ def mover(line: Bar) -> Callable[[int, int, Mapping[str, float]], None]:
     """Return the function that a trainer calls after each step: moves ``line``, shows the reward or else the loss."""
 
     def move(done: int, total: int, numbers: Mapping[str, float]) -> None:
+        line.total = max(1, total)
         shown = [f"{name} {numbers[name]:.3f}" for name in ("reward", "loss") if name in numbers][:1]
         line.to(done, " ".join(shown))
 

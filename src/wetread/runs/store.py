@@ -26,6 +26,7 @@ import wetread
 from wetread.errors import RunError, UsageError
 
 RUN_FILE = "run.json"
+_BLOCK = 1 << 16
 
 
 class JsonLines:
@@ -81,9 +82,15 @@ class JsonLines:
             self._repaired = True
             return
         with self.path.open("rb+") as file:
-            data = file.read()
-            if data and not data.endswith(b"\n"):
-                file.truncate(data.rfind(b"\n") + 1)
+            end = at = file.seek(0, os.SEEK_END)
+            found = -1
+            while at and found < 0:  # block by block from the end, since the file may be larger than memory
+                at = max(0, at - _BLOCK)
+                file.seek(at)
+                found = file.read(_BLOCK).rfind(b"\n")
+            kept = at + found + 1
+            if kept < end:
+                file.truncate(kept)
         self._repaired = True
 
 

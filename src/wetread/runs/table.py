@@ -10,6 +10,7 @@ from wetread.runs.evaluate import Row
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wetread.rewards import FindingCalls
     from wetread.runs.compare import Paired
 
 
@@ -62,6 +63,31 @@ def table(rows: Sequence[Row], title: str, differences: Mapping[str, Mapping[str
         shown.add_section()
         shown.add_row(label, *(_difference(items.get(h.metric), h.digits) for h in HEADINGS))
     return shown
+
+
+def calls_table(calls: Mapping[str, Sequence[FindingCalls]], title: str) -> Table:
+    """Return a rich table of how often systems call findings falsely and miss them; ``calls`` is system to its calls."""
+    from rich.table import Table
+
+    shown = Table(title=title, caption="Share of studies without it that claim it / with it that miss it.")
+    shown.add_column("finding", overflow="fold")
+    shown.add_column("studies", justify="right")
+    for system in calls:
+        shown.add_column(system, justify="right")
+    by_system = {system: {call.name: call for call in found} for system, found in calls.items()}
+    studies = {call.name: call.tp + call.fn for found in calls.values() for call in found}
+    for name in sorted(studies, key=lambda one: (-studies[one], one)):
+        cells = []
+        for found in by_system.values():
+            call = found.get(name)
+            over, under = (call.over_calling, call.under_calling) if call else (0.0, None)
+            cells.append(f"{_share(over)} / {_share(under)}")
+        shown.add_row(name, str(studies[name]), *cells)
+    return shown
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def markdown(rows: Sequence[Row], differences: Mapping[str, Mapping[str, Paired]] | None = None) -> str:

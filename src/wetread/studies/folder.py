@@ -167,6 +167,14 @@ def _attach(image: Image, root: Path) -> Image:
     return replace(image, load=partial(load_pixels, root, image.name))
 
 
+def file_of(image: Image) -> Path | None:
+    """Return the file from which an image of a folder is read; None for images that come from elsewhere."""
+    if isinstance(image.load, partial) and image.load.func is load_pixels:
+        root, name = image.load.args
+        return Path(root) / str(name)
+    return None
+
+
 def load_pixels(root: Path, name: str) -> Pixels:
     """Return the grey values of one image file, shape (rows, columns), float32 in 0..1, bright = dense.
 

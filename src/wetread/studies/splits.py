@@ -49,13 +49,22 @@ def split_of(patient: str, key: str = "wetread", shares: Mapping[str, float] = S
     return list(shares)[-1]
 
 
-def leaks(studies: Iterable[Study]) -> dict[str, tuple[str, ...]]:
-    """Return every patient who sits in more than one split, with those splits; studies without either are passed over."""
-    seen: dict[str, set[str]] = {}
+def patient_key(study: Study) -> tuple[str, str] | None:
+    """Return the patient within the data set that the study comes from; None where the patient is not known."""
+    return (study.source, study.patient) if study.patient else None
+
+
+def leaks(studies: Iterable[Study]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return every (source, patient) in more than one split, with those splits; studies without either are passed over.
+
+    The same patient key in data of different sources is not the same patient.
+    """
+    seen: dict[tuple[str, str], set[str]] = {}
     for study in studies:
-        if study.patient and study.split:
-            seen.setdefault(study.patient, set()).add(study.split)
-    return {patient: tuple(sorted(splits)) for patient, splits in seen.items() if len(splits) > 1}
+        key = patient_key(study)
+        if key and study.split:
+            seen.setdefault(key, set()).add(study.split)
+    return {key: tuple(sorted(splits)) for key, splits in seen.items() if len(splits) > 1}
 
 
 def check_leaks(studies: Iterable[Study]) -> None:

@@ -13,6 +13,8 @@ import yaml
 
 import wetread
 from wetread.models import write_manifest
+from wetread.records import Inputs
+from wetread.training.data import Samples
 
 _CARD = """---
 library_name: transformers
@@ -32,7 +34,8 @@ Written by `wetread {verb}` (wetread {version}) on {date}.
 - Started from: {base}
 - Parameters: {parameters:,}
 - Trained by: {how}
-- Data: {studies} studies from `{data}` ({source}), split `{split}`.
+- Data: {studies}, split `{split}`.
+- Is shown: {inputs}.
 
 ## Use
 
@@ -66,10 +69,10 @@ class Card:
     """Method and size of the training in one phrase."""
     base: str
     """What it started from."""
-    studies: int
-    """Studies it was trained on."""
-    source: str
-    """Where they come from; ``phantom`` adds a warning."""
+    samples: Samples
+    """What it was trained on; phantom studies add a warning."""
+    inputs: Inputs
+    """What of a study it is shown."""
     config: Mapping[str, Any]
     """Effective config of the training."""
 
@@ -79,16 +82,20 @@ class Card:
         import transformers
         import trl
 
-        phantom = self.source == "phantom"
+        sources = sorted({part.source for part in self.samples.parts})
         name = f"{target.parent.name}-{self.verb.replace(' ', '-')}"
         style = str(self.config.get("style", "direct"))
         warning = (
             "It was trained on **phantom studies** (procedural pictures) alone: it knows nothing of real patients, "
             "and what it writes about a real radiograph means nothing."
-            if phantom
+            if sources == ["phantom"]
             else ""
         )
-        data = self.config["data"]
+        studies = "; ".join(
+            f"{part.studies} studies from `{Path(part.folder).name}` ({part.source or 'unknown source'})"
+            + (f", {part.samples} samples an epoch" if part.samples != part.studies else "")
+            for part in self.samples.parts
+        )
         text = _CARD.format(
             name=name,
             verb=self.verb,
@@ -99,15 +106,20 @@ class Card:
             base=self.base,
             parameters=sum(p.numel() for p in model.parameters()),
             how=self.how,
-            studies=self.studies,
-            data=Path(data["path"]).name,
-            source=self.source or "unknown source",
-            split=data["split"],
+            studies=studies,
+            inputs=self.inputs.words,
+            split=self.config["data"]["split"],
             library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
             machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
             config=yaml.safe_dump(dict(self.config), sort_keys=False),
         )
         (folder / "README.md").write_text(text, "utf-8")
         write_manifest(
-            folder, name=name, style=style, modality="chest_xray", source=self.source, wetread=wetread.__version__
+            folder,
+            name=name,
+            style=style,
+            inputs=self.inputs.to_json(),
+            modality="chest_xray",
+            source=", ".join(sources),
+            wetread=wetread.__version__,
         )

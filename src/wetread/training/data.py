@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, overload
 
+from wetread.errors import ConfigError, UsageError, WetreadWarning
 from wetread.models.transformers import to_picture
 from wetread.prompts import Style
 from wetread.records import Image, Study
-from wetread.studies import folder
+from wetread.studies import folder, leaks
+from wetread.studies.splits import check_leaks
 from wetread.training.config import DataConfig
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Decoded pictures kept in memory; beyond it the oldest go, so that large data sets stay on disk."""
+MOST_REPEATS = 1000
+"""How often weights may repeat a study in one epoch; more is surely a slip."""
 
 
 class Pictures:
-    """Decoded pictures, most recently used first, up to ``CACHE_BYTES``."""
+    """Decoded pictures, most recently used first, up to ``CACHE_BYTES``; a prior's picture is that of its own study."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
@@ -26,7 +34,8 @@ class Pictures:
 
     def get(self, study: str, image: Image) -> Any:
         """Return the picture (``PIL.Image``, RGB) of an image of a study."""
-        key = (study, image.name)
+        file = folder.file_of(image)
+        key = (study, image.name) if file is None else ("", str(file))
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -64,19 +73,6 @@ class Examples:
         return out
 
 
-def select(config: DataConfig) -> list[Study]:
-    """Return the studies with a reference report that ``config`` names.
-
-    Raises
-    ------
-    MissingError
-        No `studies.jsonl` in the folder.
-    UsageError
-        The split has no study with a report; names the splits that exist.
-    """
-    return folder.choose(folder.read(config.path), config.split, config.limit)
-
-
 def as_dataset(studies: Sequence[Study], style: Style, *, with_target: bool) -> Any:
     """Return a ``datasets.Dataset`` with columns prompt, images, study and, ``with_target``, completion."""
     from datasets import Dataset
@@ -84,3 +80,185 @@ def as_dataset(studies: Sequence[Study], style: Style, *, with_target: bool) -> 
     data = Dataset.from_dict({"row": list(range(len(studies)))})
     data.set_transform(Examples(studies, style, with_target=with_target))
     return data
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder's part in a mixture."""
+
+    folder: str
+    """The folder, as the config names it."""
+    source: str
+    """The data set's name, as its studies say it."""
+    studies: int
+    """Its studies with a report in the split."""
+    samples: int
+    """Its samples in an epoch; more than ``studies`` where weights repeat some."""
+
+
+@dataclass(frozen=True)
+class Samples(Sequence[Study]):
+    """The samples of an epoch, in no order: studies, some of them more than once where weights ask for it."""
+
+    studies: tuple[Study, ...]
+    """Each study once; their ids differ."""
+    rows: tuple[int, ...]
+    """Number of the study that each sample is."""
+    parts: tuple[Part, ...]
+    """What each folder gives."""
+    duplicates: int = 0
+    """Studies that have report and picture of another one in the mixture."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Study: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Study]: ...
+    def __getitem__(self, at: int | slice) -> Study | list[Study]:
+        if isinstance(at, slice):
+            return [self.studies[row] for row in self.rows[at]]
+        return self.studies[self.rows[at]]
+
+    def event(self) -> dict[str, Any]:
+        """Return what ``events.jsonl`` says of the data."""
+        sources = [{**vars(part), "share": round(part.samples / len(self), 4)} for part in self.parts]
+        return {"studies": len(self.studies), "samples": len(self), "duplicates": self.duplicates, "sources": sources}
+
+
+def select(config: DataConfig, seed: int = 0) -> Samples:
+    """Return the samples that ``config`` names, after checking that nothing that is tested on is among them.
+
+    Without weights every study is one sample. With weights an epoch is as long as it takes to show each study at least
+    once while each folder has its share: the folder that is shortest of samples gives each study once, those of the others
+    are repeated, and what is left over is dealt by ``seed``.
+
+    Raises
+    ------
+    MissingError
+        No `studies.jsonl` in a folder.
+    UsageError
+        A folder has no study with a report in the split; names the splits that exist.
+    ConfigError
+        Weights or limits do not fit the folders.
+    StudyError
+        A patient is in two splits, a prior is of another split or patient, or something held out is trained on.
+
+    Warns
+    -----
+    WetreadWarning
+        Studies that have report and picture of another one, or are listed in two folders.
+    """
+    limits = _one_each(config)
+    train: list[list[Study]] = []
+    others: list[Study] = []
+    for path, limit in zip(config.path, limits, strict=True):
+        every = folder.read(path)
+        train.append(folder.choose(every, config.split, limit))
+        others += [study for study in every if study.split not in ("", config.split)]
+    held_out = _held_out(config)
+    flat = [study for part in train for study in part]
+    check_leaks([*flat, *others])
+    if held_out:
+        leaks.check_held_out(flat, held_out)
+    leaks.check_priors(flat, [*others, *held_out])
+    parts, repeated = _distinct(train)
+    duplicates = sum(1 for _ in leaks.equal_pairs([study for part in parts for study in part]))
+    for count, what in (
+        (repeated, "are listed in more than one folder and taken once"),
+        (duplicates, "have report and picture of another one"),
+    ):
+        if count:
+            warnings.warn(f"{count} of the {len(flat)} training studies {what}.", WetreadWarning, stacklevel=2)
+    rows = _rows([len(part) for part in parts], config.weights, seed)
+    return Samples(
+        tuple(study for part in parts for study in part),
+        tuple(row for part in rows for row in part),
+        tuple(
+            Part(path, part[0].source, len(part), len(row))
+            for path, part, row in zip(config.path, parts, rows, strict=True)
+        ),
+        duplicates,
+    )
+
+
+def _one_each(config: DataConfig) -> tuple[int, ...]:
+    """Return one limit a folder; ``ConfigError`` where paths, limits and weights do not fit."""
+    count = len(config.path)
+    if not count or len({str(path) for path in config.path}) < count:
+        raise ConfigError(f"data.path names {count} folders; give one or several different ones.")
+    if len(config.limit) not in (1, count):
+        raise ConfigError(
+            f"data.limit has {len(config.limit)} numbers; give one, or one for each of the {count} folders."
+        )
+    if len(config.weights) not in (0, count):
+        raise ConfigError(f"data.weights has {len(config.weights)} numbers; give one for each of the {count} folders.")
+    return config.limit if len(config.limit) == count else config.limit * count
+
+
+def _held_out(config: DataConfig) -> list[Study]:
+    """Return the studies that will be tested on: all of the named folders but those of the split that is trained on."""
+    found: list[Study] = []
+    for path in config.held_out:
+        studies = [study for study in folder.read(path) if study.split != config.split]
+        if not studies:
+            raise UsageError(
+                f"data.held_out: {path} has studies of split {config.split!r} only; name a folder with others."
+            )
+        found += studies
+    return found
+
+
+def _distinct(train: Sequence[Sequence[Study]]) -> tuple[list[list[Study]], int]:
+    """Return the folders' studies with ids that differ, and how many were left out as listed before.
+
+    The same id from the same source is the same study; from another source it is another one and gets the source's name.
+    """
+    seen: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    parts: list[list[Study]] = []
+    repeated = 0
+    for number, part in enumerate(train):
+        kept = []
+        for study in part:
+            key = (study.source, study.id)
+            if key in seen:
+                repeated += 1
+                continue
+            seen.add(key)
+            one = study if study.id not in ids else replace(study, id=f"{study.source or number}:{study.id}")
+            ids.add(one.id)
+            kept.append(one)
+        if not kept:
+            raise UsageError("data.path: every study of a folder is also in one before it; name it once.")
+        parts.append(kept)
+    return parts, repeated
+
+
+def _rows(sizes: Sequence[int], weights: Sequence[float], seed: int) -> list[list[int]]:
+    """Return, folder by folder, the numbers of the studies of an epoch.
+
+    >>> [len(rows) for rows in _rows([6, 2], [1, 1], seed=0)]
+    [6, 6]
+    >>> _rows([2, 1], (), seed=0)
+    [[0, 1], [2]]
+    """
+    import numpy as np
+
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    if not weights:
+        return [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+    scale = max(Fraction(size) / Fraction(weight) for size, weight in zip(sizes, weights, strict=True))
+    rows = []
+    for number, (start, size, weight) in enumerate(zip(starts, sizes, weights, strict=True)):
+        wanted = round(scale * Fraction(weight))
+        if wanted > MOST_REPEATS * size:
+            raise ConfigError(
+                f"data.weights={list(weights)} would show each of the {size} studies of folder {number + 1} "
+                f"{math.floor(wanted / size)} times an epoch; at most {MOST_REPEATS} are allowed, lower its weight."
+            )
+        whole, rest = divmod(wanted, size)
+        extra = np.random.default_rng([seed, number]).permutation(size)[:rest]
+        rows.append([*list(range(start, start + size)) * whole, *(start + int(i) for i in sorted(extra))])
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -9,11 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, TrainerCallback
+import numpy as np
+from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
 from wetread.errors import ConfigError, RunError
 from wetread.runs.store import RunFolder, disk_error
+from wetread.training import processes
 from wetread.training.config import OptimConfig
+from wetread.training.norms import share_statistics
+from wetread.training.sampling import Order
 
 WHOLE = "whole"
 """Empty file in a checkpoint folder, written after everything else is on the disk."""
@@ -22,8 +27,30 @@ Step = Callable[[int, int, Mapping[str, float]], None]
 """Called after each optimiser step: steps done, steps in all, what was logged."""
 
 
+class Follower(RunFolder):
+    """The run folder as the processes see it that do not write: it can be read, and events are left to the first."""
+
+    def event(self, what: str, **fields: Any) -> None:
+        """Write nothing."""
+
+
+def open_run(out: Path, kind: str, config: Mapping[str, Any]) -> RunFolder:
+    """Create or continue a training's run folder, for every process that shares the training; errors as ``RunFolder.open``."""
+    with processes.first():
+        run = RunFolder.open(out, kind, config)
+    return run if processes.main() else Follower(run.path, run.meta)
+
+
+def finish(run: RunFolder, stage: str, save: Callable[[], None], **fields: Any) -> None:
+    """Let one process ``save`` what the stage made and note that it is done; all return when it is."""
+    if processes.main():
+        save()
+        run.event(f"{stage}.done", **fields)
+    processes.wait()
+
+
 class Recorder(TrainerCallback):
-    """Writes what a trainer logs to events.jsonl, marks whole checkpoints, and reports progress."""
+    """Writes what a trainer logs to events.jsonl, marks whole checkpoints, reports progress, and seeds every step."""
 
     def __init__(self, run: RunFolder, stage: str, on_step: Step | None) -> None:
         self.run = run
@@ -31,25 +58,39 @@ class Recorder(TrainerCallback):
         self.on_step = on_step
         self.last: dict[str, float] = {}
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note where a continued training goes on."""
+        if state.global_step:
+            self.run.event(f"{self.stage}.resumed", step=state.global_step, processes=processes.count())
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Seed the step, so that its random numbers do not depend on where the run was begun or continued."""
+        sequence = np.random.SeedSequence([args.seed, state.global_step, processes.rank()])
+        set_seed(int(sequence.generate_state(1)[0]))
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         """Append the numbers of a step; NaN is left out, since it is not JSON and says nothing."""
         numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
         kept = {key: round(value, 6) for key, value in numbers.items() if math.isfinite(value)}
         if "train_runtime" in kept:  # the trainer's own summary, not a step
             return
+        kept.pop("epoch", None)  # to the trainer all steps are one epoch, see Order
         self.last = kept
         self.run.event(f"{self.stage}.step", step=state.global_step, **kept)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tell the progress bar."""
-        if self.on_step is not None:
+        """Tell the progress bar; log wherever a checkpoint is made, so that a continued run averages over the same steps."""
+        control.should_log |= control.should_save
+        if self.on_step is not None and processes.main():
             self.on_step(state.global_step, state.max_steps, self.last)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Mark the checkpoint as whole."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        os.sync()
-        (folder / WHOLE).touch()
+        """Mark the checkpoint as whole once every process has written its part."""
+        processes.wait()
+        if processes.main():
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            os.sync()
+            (folder / WHOLE).touch()
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -66,22 +107,25 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def check_batch(optim: OptimConfig) -> None:
-    """Refuse a micro-batch that does not divide the batch (``ConfigError``)."""
-    if optim.micro_batch and optim.batch % optim.micro_batch:
-        raise ConfigError(f"optim.micro_batch={optim.micro_batch} does not divide optim.batch={optim.batch}.")
+    """Refuse a batch that the processes cannot share, and a micro-batch that does not divide a share (``ConfigError``)."""
+    share = processes.share(optim.batch, "optim.batch")
+    if optim.micro_batch and share % optim.micro_batch:
+        whole = f"optim.batch={optim.batch}" + (f" / {processes.count()} processes" if share != optim.batch else "")
+        raise ConfigError(f"optim.micro_batch={optim.micro_batch} does not divide {whole}.")
 
 
 def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int) -> dict[str, Any]:
     """Return the ``TrainingArguments`` that SFT and RL share."""
     import torch
 
-    micro = optim.micro_batch or optim.batch
+    share = processes.share(optim.batch, "optim.batch")
+    micro = optim.micro_batch or share
     gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),
         "max_steps": optim.steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": optim.batch // micro,
+        "gradient_accumulation_steps": share // micro,
         "learning_rate": optim.rate,
         "lr_scheduler_type": {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[
             optim.schedule
@@ -100,6 +144,7 @@ def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int)
         "bf16": gpu,
         "use_cpu": not gpu,
         "gradient_checkpointing": False,
+        "ddp_broadcast_buffers": False,  # the statistics of share_statistics are equal everywhere
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": gpu,
         "remove_unused_columns": False,
@@ -130,8 +175,8 @@ def freeze_vision(model: Any) -> None:
         part.requires_grad_(False)
 
 
-def run_trainer(trainer: Any, run: RunFolder, folder: Path) -> None:
-    """Train from the newest whole checkpoint, or from the start.
+def run_trainer(trainer: Any, run: RunFolder, folder: Path, order: Order) -> None:
+    """Train on the samples of ``order``, from the newest whole checkpoint or from the start.
 
     Raises
     ------
@@ -139,8 +184,15 @@ def run_trainer(trainer: Any, run: RunFolder, folder: Path) -> None:
         The disk is full or the folder cannot be written.
     """
     trainer.remove_callback(PrinterCallback)
+    trainer._get_train_sampler = lambda dataset=None: order
+    share_statistics(trainer.model)
+    with processes.first():
+        checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        trainer._total_train_tokens = _tokens(Path(checkpoint))
+    _restore_by_name(trainer)
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=checkpoint)
     except OSError as error:
         raise disk_error(run.path, error) from error
     except RuntimeError as error:
@@ -149,6 +201,30 @@ def run_trainer(trainer: Any, run: RunFolder, folder: Path) -> None:
                 f"cannot write a checkpoint in {run.path.name}: the disk is full. Free space; then run the same command again, it continues."
             ) from error
         raise
+
+
+def _tokens(checkpoint: Path) -> float:
+    """Return how many tokens had been learned from at a checkpoint; TRL's SFT trainer logs the number but does not keep it."""
+    history = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["log_history"]
+    return float(next((entry["num_tokens"] for entry in reversed(history) if "num_tokens" in entry), 0))
+
+
+def _restore_by_name(trainer: Any) -> None:
+    """Let the trainer restore a model's weights as ``from_pretrained`` reads them, and fail where one is missing.
+
+    Its own way takes the names in the file for the model's. Most vision-language models are saved under other names than
+    they have in memory; their weights would be left as they were before the checkpoint, without a word.
+    """
+    plain = trainer._load_from_checkpoint
+
+    def restore(checkpoint: str, model: Any = None) -> None:
+        if model is not None or not isinstance(trainer.model, PreTrainedModel):  # FSDP, adapters, a bare module
+            plain(checkpoint, model)
+            return
+        saved = type(trainer.model).from_pretrained(checkpoint, dtype="auto")
+        trainer.model.load_state_dict(saved.state_dict())
+
+    trainer._load_from_checkpoint = restore
 
 
 def quiet() -> None:

@@ -6,76 +6,23 @@ step 1's best policy with the error term and a small KL to it. Here each is one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wetread import prompts, rewards
 from wetread.errors import ConfigError, MissingError
-from wetread.models import transformers
-from wetread.records import Generation, Report
+from wetread.models import inputs_of, transformers
 from wetread.runs.config import to_dict
-from wetread.runs.store import RunFolder
-from wetread.training import loop
+from wetread.training import adapters, guarding, loop, processes, rewarding
 from wetread.training.card import Card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
+from wetread.training.sampling import Order
 from wetread.training.saving import save_policy
-from wetread.training.sharing import share_images
 
 STAGE = "rl"
-
-
-class ReportReward:
-    """The reward that TRL calls: completions in, one number or None each out.
-
-    It parses each completion with the prompt style, so that rewards see reports only, and scores the whole batch at once.
-    None (a scorer of ours failed) becomes NaN in TRL and drops the rollout from its group.
-    """
-
-    def __init__(
-        self, recipe: rewards.RewardRecipe, style: prompts.Style, references: Mapping[str, Report], limit: int
-    ) -> None:
-        self.recipe = recipe
-        self.style = style
-        self.references = references
-        self.limit = limit
-        self.__name__ = recipe.name
-
-    def __call__(
-        self,
-        *,
-        completions: Sequence[Sequence[Mapping[str, str]]],
-        completion_ids: Sequence[Sequence[int]],
-        study: Sequence[str],
-        log_metric: Any = None,
-        **_: Any,
-    ) -> list[float | None]:
-        """Return one reward per completion; logs the mean of every term, of the length ratio and of unreadable drafts."""
-        drafts = [
-            self.style.parse(
-                Generation(name, turn[0]["content"], "length" if len(ids) >= self.limit else "end", len(ids))
-            )
-            for name, turn, ids in zip(study, completions, completion_ids, strict=True)
-        ]
-        references = [self.references[name] for name in study]
-        scored = rewards.score_batch(drafts, references, self.recipe)
-        if log_metric is not None:
-            self._log(drafts, references, scored, log_metric)
-        return [one.value for one in scored]
-
-    def _log(
-        self, drafts: Sequence[Any], references: Sequence[Report], scored: Sequence[rewards.Reward], log_metric: Any
-    ) -> None:
-        for term in self.recipe.terms:
-            values = [value for one in scored if (value := one.terms.get(term.metric)) is not None]
-            if values:
-                log_metric(f"term/{term.metric}", sum(values) / len(values))
-        words = sum(len(reference.text.split()) for reference in references)
-        log_metric("guard/length_ratio", sum(len(draft.report.text.split()) for draft in drafts) / max(1, words))
-        log_metric("guard/unreadable", sum(not draft.readable for draft in drafts) / len(drafts))
-        log_metric("guard/unscored", sum(one.value is None for one in scored) / len(scored))
-        log_metric("guard/distinct_drafts", len({draft.report.text for draft in drafts}) / len(drafts))
 
 
 def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path:
@@ -89,57 +36,91 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         ``out`` was written by another config, or the disk is full.
     """
     loop.quiet()
+    given, config = config, config.in_completions()
     recipe = rewards.get(config.reward)
-    style = prompts.get(config.style)
+    inputs = config.inputs.over(inputs_of(config.model))
+    style = prompts.get(config.style, inputs)
     _check(config)
-    studies = select(config.data)
-    run = RunFolder.open(out, STAGE, to_dict(config))
+    studies = select(config.data, config.seed)
+    config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch // config.group.rollouts))
+    run = loop.open_run(out, STAGE, to_dict(given))
     target = out / "model"
     if run.done(f"{STAGE}.done"):
         return target
-    from trl.trainer.grpo_trainer import GRPOTrainer
+    run.event(f"{STAGE}.data", **studies.event())
+    from wetread.training.grouped import GroupedTrainer
+    from wetread.training.noise import own_streams
+    from wetread.training.preparing import with_memory
 
-    references = {study.id: study.report for study in studies if study.report}
-    rewards.dry_run(recipe, list(references.values())[:64])
-    model, processor = transformers.load(config.model)
+    references = {study.id: study.report for study in studies.studies if study.report}
+    reward = rewarding.build(config, recipe, style, references)
+    reward.on_lost = lambda reasons: run.event(f"{STAGE}.unscored", reasons=dict(Counter(reasons).most_common(3)))
+    model, processor = adapters.load(config.model, config.adapter, config.compute)
     processor.tokenizer.padding_side = "left"
-    share_images(model)
-    if config.freeze_vision:
+    if config.freeze_vision and config.adapter.kind == "none":
         loop.freeze_vision(model)
     folder = out / "checkpoints"
-    trainer = GRPOTrainer(
+    arguments = _arguments(config, folder)
+    guards = guarding.watch(config, run, STAGE, style, reward, processor)
+    if guards is not None and guards.stopped is not None:  # by an earlier call, which was killed before it was done
+        arguments.max_steps = guards.stopped.step
+    trainer = GroupedTrainer(
+        on_sharing=lambda shared: run.event(f"{STAGE}.sharing", **shared),
         model=model,
-        args=_arguments(config, folder),
-        reward_funcs=[ReportReward(recipe, style, references, config.group.max_new_tokens)],
+        args=arguments,
+        reward_funcs=[reward],
         train_dataset=as_dataset(studies, style, with_target=False),
-        processing_class=processor,
-        callbacks=[loop.Recorder(run, STAGE, on_step)],
+        processing_class=with_memory(processor),
+        callbacks=[rewarding.Clock(), loop.Recorder(run, STAGE, on_step), *([guards] if guards else [])],
+        peft_config=adapters.lora(model, config.adapter, dropout=False, freeze_vision=config.freeze_vision),
     )
-    loop.run_trainer(trainer, run, folder)
+    rewarding.attach(trainer, reward)
+    if guards is not None:
+        guards.trainer = trainer
+    if config.vllm.use == "none":
+        own_streams(trainer, config.seed, config.group.max_new_tokens, config.group.temperature)
+    loop.run_trainer(trainer, run, folder, _order(config, len(studies), arguments))
+    kept = guards.restore(folder) if guards is not None else None
 
     card = Card(
         verb="train rl",
         how=f"GRPO, {config.optim.steps} steps of {config.optim.batch} rollouts, groups of {config.group.rollouts}, "
-        f"reward `{config.reward}`, KL {config.group.kl}",
+        f"reward `{recipe.name}`, KL {config.group.kl}, {adapters.words(config.adapter)}"
+        + (f"; kept: step {kept.step}, best of validation by {config.guard.keep}" if kept is not None else ""),
         base=f"{Path(config.model).parent.name}/{Path(config.model).name}",
-        studies=len(studies),
-        source=studies[0].source,
-        config=to_dict(config),
+        samples=studies,
+        inputs=inputs,
+        config=to_dict(given),
     )
-    save_policy(model, processor, card, target)
-    run.event(f"{STAGE}.done", steps=config.optim.steps)
+    weights = adapters.gathered(trainer)
+
+    def save() -> None:
+        save_policy(adapters.whole(trainer, weights, config.model, config.adapter, out), processor, card, target)
+
+    loop.finish(run, STAGE, save, steps=config.optim.steps)
     return target
 
 
+def _order(config: RlConfig, size: int, arguments: Any) -> Order:
+    rollouts, passes = config.group.rollouts, arguments.steps_per_generation
+    return Order(
+        size, config.optim.batch // rollouts, arguments.max_steps, config.seed, rollouts=rollouts, passes=passes
+    )
+
+
 def _check(config: RlConfig) -> None:
-    if config.optim.batch % config.group.rollouts:
-        raise ConfigError(
-            f"optim.batch={config.optim.batch} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut."
-        )
     loop.check_batch(config.optim)
+    share = processes.share(config.optim.batch, "optim.batch")
+    if share % config.group.rollouts:
+        whole = f"optim.batch={config.optim.batch}"
+        if share != config.optim.batch:
+            whole += f", of which each of {processes.count()} processes takes {share},"
+        raise ConfigError(f"{whole} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut.")
     if not Path(config.model).exists() and config.model.count("/") != 1:
         raise MissingError(f"no policy in {config.model!r}. Train one with `wetread train sft`, or set model.")
     transformers.check(config.model)
+    adapters.check(config.adapter, config.compute)
+    adapters.vllm_arguments(config.vllm)
 
 
 def _arguments(config: RlConfig, folder: Path) -> Any:
@@ -148,7 +129,7 @@ def _arguments(config: RlConfig, folder: Path) -> Any:
     group = config.group
     shared = loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed)
     return GRPOConfig(
-        **{**shared, "logging_steps": 1},
+        **{**shared, **adapters.arguments(config.compute), "logging_steps": 1, "save_total_limit": 3},
         num_generations=group.rollouts,
         generation_batch_size=config.optim.batch,
         max_completion_length=group.max_new_tokens,
@@ -161,5 +142,5 @@ def _arguments(config: RlConfig, folder: Path) -> Any:
         num_iterations=1,
         disable_dropout=True,
         log_completions=False,
-        use_vllm=False,
+        **adapters.vllm_arguments(config.vllm),
     )

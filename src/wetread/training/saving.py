@@ -33,6 +33,8 @@ def save_whole(save: Callable[[Path], None], target: Path) -> None:
     """Let ``save`` fill a folder that appears under its name only when it is complete."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}-*"):  # by a kill while it was saved
+            shutil.rmtree(left)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         save(part)
         if target.exists():

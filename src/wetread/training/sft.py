@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wetread import prompts
 from wetread.errors import ConfigError
-from wetread.models import tiny, transformers
-from wetread.records import Report, Study
+from wetread.models import inputs_of, tiny, transformers
+from wetread.records import Inputs, Report, Study
 from wetread.runs.config import to_dict
-from wetread.runs.store import RunFolder
-from wetread.training import loop
+from wetread.training import adapters, loop
 from wetread.training.card import Card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
-from wetread.training.sampling import LengthGrouped
+from wetread.training.sampling import Order
 from wetread.training.saving import save_policy
 
 if TYPE_CHECKING:
     from wetread.training.warmup import Labels
 
 STAGE = "sft"
+IMAGE_WORDS = 100
+"""Length of an image beside words, roughly: 30 tokens in the tiny policy, some hundreds in large models."""
 
 
 def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Path:
@@ -37,17 +38,27 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         ``out`` was written by another config, or the disk is full.
     """
     loop.quiet()
-    style = prompts.get(config.style)
+    inputs = config.inputs.over(Inputs() if config.model == "tiny" else inputs_of(config.model))
+    style = prompts.get(config.style, inputs)
     loop.check_batch(config.optim)
+    adapters.check(config.adapter, config.compute)
     if config.model != "tiny":
         transformers.check(config.model)
-    studies = select(config.data)
-    run = RunFolder.open(out, STAGE, to_dict(config))
+    elif config.adapter.kind != "none":
+        raise ConfigError(f"adapter.kind={config.adapter.kind} needs a trained model; model=tiny begins with random weights.")
+    given = config
+    studies = select(config.data, config.seed)
+    config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch))
+    run = loop.open_run(out, STAGE, to_dict(given))
     target = out / "model"
     if run.done(f"{STAGE}.done"):
         return target
+    run.event(f"{STAGE}.data", **studies.event())
     from trl.trainer.sft_config import SFTConfig as Arguments
+    from trl.trainer.sft_trainer import SFTTrainer
 
+    from wetread.training.preparing import with_memory
+    from wetread.training.scored import score_labels_only
     from wetread.training.warmup import Labels, warm_up
 
     total = config.optim.steps + _warmup_steps(config)
@@ -60,36 +71,45 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     model, processor = starting_point(config, studies, style, labels)
     if labels is not None:
         warm_up(model.model.vision_tower, processor, studies, labels, config, run, ahead)
-    if config.freeze_vision:
+    if config.freeze_vision and config.adapter.kind == "none":
         loop.freeze_vision(model)
     folder = out / "checkpoints"
     arguments = Arguments(
-        **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
+        **{
+            **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
+            **adapters.arguments(config.compute),
+        },
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
     )
-    trainer = _trainer_class()(
-        lengths=lengths(studies, style),
+    trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=as_dataset(studies, style, with_target=True),
-        processing_class=processor,
+        processing_class=with_memory(processor),
         callbacks=[loop.Recorder(run, STAGE, lambda done, _, numbers: ahead(done + _warmup_steps(config), _, numbers))],
+        peft_config=adapters.lora(model, config.adapter, dropout=True, freeze_vision=config.freeze_vision),
     )
-    loop.run_trainer(trainer, run, folder)
+    score_labels_only(trainer.model)
+    order = Order(len(studies), config.optim.batch, config.optim.steps, config.seed, lengths=lengths(studies, style))
+    loop.run_trainer(trainer, run, folder, order)
     if config.model == "tiny":
         model.model.vision_tower.freeze_statistics()
 
     card = Card(
         verb="train sft",
-        how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}",
+        how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}, {adapters.words(config.adapter)}",
         base="random weights (tiny LLaVA)" if config.model == "tiny" else config.model,
-        studies=len(studies),
-        source=studies[0].source,
-        config=to_dict(config),
+        samples=studies,
+        inputs=inputs,
+        config=to_dict(given),
     )
-    save_policy(model, processor, card, target)
-    run.event(f"{STAGE}.done", steps=config.optim.steps)
+    weights = adapters.gathered(trainer)
+
+    def save() -> None:
+        save_policy(adapters.whole(trainer, weights, config.model, config.adapter, out), processor, card, target)
+
+    loop.finish(run, STAGE, save, steps=config.optim.steps)
     return target
 
 
@@ -101,7 +121,7 @@ def starting_point(
     ``labels`` are what the tower's warm-up will teach it; None: no warm-up, and a tower without slots for labels.
     """
     if config.model != "tiny":
-        return transformers.load(config.model)
+        return adapters.load(config.model, config.adapter, config.compute)
     texts = [
         text for study in studies if study.report for text in (style.render(study).text, style.target(study.report))
     ]
@@ -121,21 +141,9 @@ def _warmup_steps(config: SftConfig) -> int:
 
 
 def lengths(studies: Sequence[Study], style: prompts.Style) -> list[int]:
-    """Return the words of each study's prompt and target, which is all that its length in a batch depends on."""
-    return [len(style.render(study).text.split()) + len((study.report or Report()).text.split()) for study in studies]
-
-
-@cache
-def _trainer_class() -> Any:
-    """Return TRL's SFTTrainer with batches of like length; made on demand, since importing TRL takes seconds."""
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    class LengthGroupedTrainer(SFTTrainer):
-        def __init__(self, *, lengths: list[int], **options: Any) -> None:
-            self._lengths = lengths
-            super().__init__(**options)
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return LengthGrouped(self._lengths, self.args.train_batch_size, self.args.seed)
-
-    return LengthGroupedTrainer
+    """Return about how long each study's prompt and target are, in words; an image counts as ``IMAGE_WORDS``."""
+    asked = [style.render(study) for study in studies]
+    return [
+        len(prompt.text.split()) + IMAGE_WORDS * len(prompt.images) + len((study.report or Report()).text.split())
+        for prompt, study in zip(asked, studies, strict=True)
+    ]

@@ -1,63 +1,174 @@
 """Each image is encoded once, not once per rollout.
 
 In GRPO a group of rollouts shares its image, and TRL hands the same pixels to the model once for each of them. Here the
-vision tower sees every run of equal images once; its features are then repeated. Values and gradients are those of the
-plain path up to the order of float additions.
+image encoder sees every distinct image once; its features are then repeated. Values and gradients are those of the plain
+path up to the order of float additions. It serves any model with ``get_image_features``, whatever its layout of pixels:
+one image a row (LLaVA, PaliGemma, InternVL's tiles), one image of several tiles a row (LLaVA-NeXT), the images of a sample
+a row (Idefics3, SmolVLM), or patches of all images in one table beside their grids (Qwen-VL).
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+GRID = "image_grid_thw"
+"""Name of the argument that says how many patches an image has: (images, 3)."""
+_PROBE = 64
+"""Values of a part that are looked at before it is compared whole."""
 
 
 def share_images(model: Any) -> bool:
-    """Let ``model`` encode runs of equal images once; return whether it is of a kind that can.
+    """Let ``model`` encode equal images once; return whether it is of a kind that can.
 
-    Models whose ``pixel_values`` hold one image a row, shape (images, channels, height, width), and whose features come
-    as one entry an image can (LLaVA and its relatives). Others are left as they are.
+    A layout that is not understood, or whose features cannot be told apart by image, is encoded as before; the log says so.
     """
-    inner = getattr(model, "model", model)
-    if not hasattr(inner, "get_image_features") or getattr(inner, "_shares_images", False):
+    inner = bare(model).base_model
+    if not hasattr(inner, "get_image_features"):
         return False
+    if getattr(inner, "_shares_images", False):
+        return True
     original = inner.get_image_features
+    signature = inspect.signature(original)
+    told: set[str] = set()
 
-    def shared(pixel_values: Any = None, **options: Any) -> Any:
-        import torch
-
-        plain = pixel_values is None or pixel_values.ndim != 4 or pixel_values.shape[0] < 2
-        if plain or any(isinstance(value, torch.Tensor) for value in options.values()):
-            return original(pixel_values=pixel_values, **options)
-        first, run = runs(pixel_values)
-        if first.shape[0] == pixel_values.shape[0]:
-            return original(pixel_values=pixel_values, **options)
-        out = original(pixel_values=first, **options)
-        features = out.pooler_output
-        if len(features) != first.shape[0]:  # not one entry an image: no way to tell whose is whose
-            return original(pixel_values=pixel_values, **options)
-        out.pooler_output = [features[i] for i in run]
-        return out
+    @functools.wraps(original)
+    def shared(*args: Any, **options: Any) -> Any:
+        given = _named(signature, args, options)
+        units = images_of(given)
+        if units is None or len(units) < 2:
+            return original(*args, **options)
+        first, which = distinct(units)
+        if len(first) == len(units):
+            return original(*args, **options)
+        out = original(**_chosen(given, first))
+        if _repeat(out, which, len(first)):
+            return out
+        if "features" not in told:
+            told.add("features")
+            log.warning("%s returns features that are not one entry an image; not shared", type(inner).__name__)
+        return original(*args, **options)
 
     inner.get_image_features = shared
     inner._shares_images = True
     return True
 
 
-def runs(pixel_values: Any) -> tuple[Any, list[int]]:
-    """Return the first image of each run of equal rows, and for every row the number of its run.
+def bare(model: Any) -> Any:
+    """Return the transformers model itself, without an adapter's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def images_of(given: Mapping[str, Any]) -> list[tuple[Tensor, ...]] | None:
+    """Return what belongs to each image in a call of ``get_image_features``, or None where the layout is not understood.
 
     Parameters
     ----------
-    pixel_values
-        Tensor of shape (rows, channels, height, width).
-
-    >>> import torch
-    >>> first, run = runs(torch.tensor([1.0, 1.0, 2.0, 1.0]).reshape(4, 1, 1, 1))
-    >>> first.flatten().tolist(), run
-    ([1.0, 2.0, 1.0], [0, 0, 1, 2])
+    given
+        The call's arguments by name; ``pixel_values`` among them.
     """
-    import torch
+    pixels = given.get("pixel_values")
+    if not isinstance(pixels, Tensor):
+        return None
+    beside = {key: value for key, value in given.items() if isinstance(value, Tensor) and key != "pixel_values"}
+    counts = beside.get("batch_num_images")
+    if counts is not None and bool((counts != 1).any()):  # how an image is cut up then depends on its neighbours
+        return None
+    if GRID in beside:
+        patches = beside[GRID].prod(-1).tolist()
+        if sum(patches) != len(pixels):
+            return None
+        rows: Sequence[Tensor] = pixels.split(patches)
+    else:
+        rows = pixels.unbind() if pixels.ndim >= 3 else ()
+    if not rows or any(len(value) != len(rows) for value in beside.values()):
+        return None
+    return list(zip(rows, *(value.unbind() for value in beside.values()), strict=True))
 
-    flat = pixel_values.flatten(1)
-    new = torch.ones(flat.shape[0], dtype=torch.bool, device=flat.device)
-    new[1:] = (flat[1:] != flat[:-1]).any(dim=1)
-    return pixel_values[new], (new.cumsum(0) - 1).tolist()
+
+def distinct(parts: Sequence[tuple[Tensor, ...]]) -> tuple[list[int], list[int]]:
+    """Return the places of the first of each kind of equal parts, and for every part the number of its kind.
+
+    Equal means equal in every value; NaN equals nothing. Equal parts need not be neighbours.
+
+    >>> one, two = torch.zeros(3), torch.ones(3)
+    >>> distinct([(one,), (two,), (one.clone(),), (two[:2],)])
+    ([0, 1, 3], [0, 1, 0, 2])
+    """
+    first: list[int] = []
+    which: list[int] = []
+    kinds: dict[Any, list[int]] = {}
+    for place, key in enumerate(_keys(parts)):
+        alike = kinds.setdefault(key, [])
+        for kind in alike:
+            if all(torch.equal(a, b) for a, b in zip(parts[first[kind]], parts[place], strict=True)):
+                break
+        else:
+            kind = len(first)
+            first.append(place)
+            alike.append(kind)
+        which.append(kind)
+    return first, which
+
+
+def _keys(parts: Sequence[tuple[Tensor, ...]]) -> list[Any]:
+    """Return a cheap key of each part, equal for equal parts; one transfer for all of them."""
+    if not parts:
+        return []
+    flat = [part[0].flatten() for part in parts]
+    probes = [one[:: max(1, len(one) // _PROBE)][:_PROBE] for one in flat]
+    shapes = [tuple(tuple(one.shape) for one in part) for part in parts]
+    ends = torch.tensor([len(one) for one in probes]).cumsum(0).tolist()
+    values = torch.cat(probes).tolist()
+    starts = [0, *ends[:-1]]
+    return [(shape, *values[a:b]) for shape, a, b in zip(shapes, starts, ends, strict=True)]
+
+
+def _named(signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments by name."""
+    bound = dict(signature.bind(*args, **options).arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            bound |= bound.pop(name, {})
+    return bound
+
+
+def _chosen(given: Mapping[str, Any], first: Sequence[int]) -> dict[str, Any]:
+    """Return the arguments of a call with the images ``first`` alone."""
+    out = dict(given)
+    grid = given.get(GRID)
+    for key, value in given.items():
+        if not isinstance(value, Tensor):
+            continue
+        if key == "pixel_values" and grid is not None:
+            rows = value.split(grid.prod(-1).tolist())
+            out[key] = torch.cat([rows[place] for place in first])
+        else:
+            out[key] = value[list(first)]
+    return out
+
+
+def _repeat(out: Any, which: Sequence[int], kinds: int) -> bool:
+    """Give every image of the call its features in ``out``; False, and ``out`` untouched, where that cannot be done.
+
+    The encoder's hidden states stay those of the distinct images: the language models read the features alone.
+    """
+    features = getattr(out, "pooler_output", None)
+    if features is None or len(features) != kinds:
+        return False
+    deep = getattr(out, "deepstack_features", None)
+    if deep is not None and any(len(level) != kinds for level in deep):
+        return False
+    pick: Callable[[Any], Any] = lambda one: one[list(which)] if isinstance(one, Tensor) else [one[k] for k in which]  # noqa: E731
+    out.pooler_output = pick(features)
+    if deep is not None:
+        out.deepstack_features = [pick(level) for level in deep]
+    return True

@@ -7,6 +7,7 @@ an image which findings, sides, zones and grades the training report claims. Onl
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from wetread.runs.store import RunFolder
 from wetread.training import loop
 from wetread.training.config import SftConfig
 from wetread.training.data import CACHE_BYTES
+from wetread.training.sampling import Order
 
 STAGE = "warmup"
 RAREST = 20
@@ -68,7 +70,7 @@ class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
         self.studies = studies
         self.processor = processor
         self.vectors = vectors
-        self._kept: dict[int, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -79,12 +81,13 @@ class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def _pixels(self, place: int) -> Tensor:
         """Return (3, S, S); one half-precision channel is kept, since the three of a grey image are equal."""
-        if place in self._kept:
-            return self._kept[place].float().expand(3, -1, -1)
-        picture = to_picture(frontal(self.studies[place]).pixels())
+        study = self.studies[place]
+        if study.id in self._kept:
+            return self._kept[study.id].float().expand(3, -1, -1)
+        picture = to_picture(frontal(study).pixels())
         pixels: Tensor = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"][0]
         if self._bytes < CACHE_BYTES:
-            self._kept[place] = pixels[:1].half()
+            self._kept[study.id] = pixels[:1].half()
             self._bytes += pixels[0].numel() * 2
         return pixels
 
@@ -146,12 +149,15 @@ def warm_up(
 
     kept = run.path / "warmup.safetensors"
     if not run.done(f"{STAGE}.done"):
-        data = Labelled(studies, processor, labels.vectors)
-        _train(tower, data, labels.names, config, run, on_step)
-        part = kept.with_suffix(".part")
-        save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, part)
-        part.replace(kept)
-        run.event(f"{STAGE}.done", steps=config.tiny.warmup_steps)
+        learner = copy.deepcopy(tower)  # what wraps it in training, hooks and all, goes with the copy
+        _train(learner, Labelled(studies, processor, labels.vectors), labels.names, config, run, on_step)
+
+        def save() -> None:
+            part = kept.with_suffix(".part")
+            save_file({name: value.cpu().contiguous() for name, value in learner.state_dict().items()}, part)
+            part.replace(kept)
+
+        loop.finish(run, STAGE, save, steps=config.tiny.warmup_steps)
     tower.load_state_dict(load_file(kept))
     tower.freeze_statistics()
 
@@ -167,7 +173,8 @@ def _train(
     from transformers import Trainer, TrainingArguments
 
     reader = Reader(tower, names)
-    run.event(f"{STAGE}.labels", labels=[" ".join(name) for name in names])
+    if not run.done(f"{STAGE}.labels"):
+        run.event(f"{STAGE}.labels", labels=[" ".join(name) for name in names])
     folder = Path(run.path / "warmup-checkpoints")
     optim = replace(
         config.optim,
@@ -186,4 +193,4 @@ def _train(
         train_dataset=data,
         callbacks=[loop.Recorder(run, STAGE, on_step)],
     )
-    loop.run_trainer(trainer, run, folder)
+    loop.run_trainer(trainer, run, folder, Order(len(data), BATCH, optim.steps, config.seed))

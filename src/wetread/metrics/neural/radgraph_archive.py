@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wetread.errors import MissingError
 from wetread.metrics.weights import fingerprint
+from wetread.models.hub import check_reachable
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "weights.th", "vocabulary"
 UNPADDED = "non_padded_namespaces.txt"
@@ -278,6 +279,7 @@ def _encoder_from_hub(name: str, model: str) -> Path:
 
     files = [CONFIG, _TOKENIZER_CONFIG, *_TOKENIZERS]
     try:
+        check_reachable(model, CONFIG)
         return Path(snapshot_download(model, allow_patterns=files))
     except Exception as error:  # offline, gated, renamed: the hub's client raises a dozen kinds
         raise MissingError(

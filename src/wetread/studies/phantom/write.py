@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from wetread.studies.phantom.patients import Patient, Visit, locate, sample_pati
 from wetread.studies.phantom.render import GREATEST_SIZE, LEAST_SIZE, render
 from wetread.studies.phantom.reports import indication, write_report
 from wetread.studies.splits import split_of
+from wetread.studies.temporal import temporal
 
 Format = Literal["png", "dicom"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -131,7 +133,7 @@ def make_study(
             images=(_image(seed, index - 1, size, config, before, suffix),),
             report=_report(seed, index - 1, config)[1],
         )
-    return Study(
+    study = Study(
         id=study_id(seed, index),
         images=(_image(seed, index, size, config, visit, suffix),),
         patient=key,
@@ -148,12 +150,13 @@ def make_study(
         source="phantom",
         meta={
             "index": index,
-            "visit": k,
+            "encounter": k + 1,
             "view": visit.pose.view,
             "unseen_site": patient.site.unseen,
             "conspicuity": {lesion.name: lesion.conspicuity for lesion in visit.lesions},
         },
     )
+    return replace(study, meta={**study.meta, "temporal": temporal(study)})
 
 
 def _truth(lesion: Lesion) -> Finding:

@@ -1,0 +1,171 @@
+"""Runs the stages of a recipe into one run folder.
+
+    recipe.yaml          the recipe, as it was given
+    preflight.json       what was found of every stage before the first began
+    STAGE/               run folder of `wetread train sft` or `rl`
+    evaluate/            drafts and scores of the policies
+    evaluation.json      the table: the form of `wetread evaluate --json`
+    model/               the last stage's policy
+
+Each stage resumes as it does by itself; what is done is not done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from wetread.models import Model, open_model
+from wetread.records import Sampling, Study
+from wetread.runs import evaluate
+from wetread.runs.progress import Bar, mover
+from wetread.runs.store import RUN_FILE, RunFolder, write_atomic, write_json
+from wetread.studies import folder
+from wetread.training import loop, preflight, processes
+from wetread.training.config import RlConfig, SftConfig
+from wetread.training.preflight import Preflight
+from wetread.training.recipe import Evaluation, Recipe, Stage
+from wetread.training.saving import save_whole
+
+Bars = Callable[[str, int], AbstractContextManager[Bar]]
+"""Makes a progress bar of a title and a total, as ``runs.progress.bar``."""
+
+
+def look(recipe: Recipe, out: Path, until: str = "") -> Iterator[tuple[Stage, Preflight]]:
+    """Yield the stages up to ``until`` that have not begun, each with what can be told of it before."""
+    for stage in _wanted(recipe, until):
+        if (out / stage.name / RUN_FILE).exists():
+            continue
+        config = stage.placed(out)
+        begun = stage.start and (out / stage.start / "model" / "config.json").exists()
+        start = recipe.origin(stage).config if stage.start and not begun else None
+        yield stage, preflight.look(config, start)
+
+
+def run(
+    recipe: Recipe, out: Path, bars: Bars, *, until: str = "", checks: Sequence[tuple[Stage, Preflight]] = ()
+) -> Path:
+    """Run or continue the stages up to ``until``, all without it, and return the folder of the last one's policy.
+
+    Parameters
+    ----------
+    recipe
+        What to run.
+    out
+        Run folder.
+    bars
+        Shows progress.
+    until
+        Name of the last stage to run; empty: all, then the policy is copied to ``out/model``.
+    checks
+        What ``look`` found; its problems are raised before anything is written.
+
+    Raises
+    ------
+    WetreadError
+        The first problem of ``checks``, or what a stage raises.
+    RunError
+        ``out`` was written by another recipe, or the disk is full.
+    """
+    wanted = _wanted(recipe, until)
+    for _, found in checks:
+        for problem in found.problems:
+            raise problem
+    home = loop.open_run(out, "recipe", recipe.identity())
+    if processes.main():
+        _keep(out, recipe, checks)
+    target = out
+    for stage in wanted:
+        target = train(stage, out, bars)
+    if wanted[-1] is not recipe.stages[-1]:
+        return target
+    if not home.done("recipe.done"):
+        loop.finish(home, "recipe", lambda: _publish(target, out / "model"))
+    return out / "model"
+
+
+def train(stage: Stage, out: Path, bars: Bars) -> Path:
+    """Run or continue one stage in ``out/NAME`` and return the folder of its policy."""
+    from wetread.training import rl, sft
+
+    config = stage.placed(out)
+    with bars(stage.name, max(1, config.optim.steps)) as line:
+        if isinstance(config, SftConfig):
+            return sft.train(config, out / stage.name, mover(line))
+        return rl.train(config, out / stage.name, mover(line))
+
+
+def score(recipe: Recipe, out: Path, bars: Bars) -> list[evaluate.Row]:
+    """Score the policies of all stages as the recipe asks, write ``evaluation.json``, and return its rows; none where it asks for nothing."""
+    plan = recipe.evaluate
+    if plan is None:
+        return []
+    last = recipe.stages[-1].config
+    folders = plan.data or last.data.path
+    every = [study for path in folders for study in folder.read(path)]
+    studies = [
+        study
+        for path in folders
+        for split in plan.splits
+        for study in folder.choose(folder.read(path), split, plan.limit)
+    ]
+    training = [study for study in every if study.split == last.data.split]
+    run = RunFolder.open(out / "evaluate", "evaluate", {"recipe": recipe.identity()})
+    models: dict[str, Model] = dict(evaluate.baselines(training, studies))
+    models |= {stage.name: open_model(str(out / stage.name / "model")) for stage in recipe.stages}
+    sampling = Sampling(batch_size=plan.batch, max_new_tokens=_longest(plan, recipe))
+    rows = []
+    with bars("drafting", len(studies) * len(models)) as line:
+        for name, model in models.items():
+            drafts = evaluate.answer(model, name, studies, sampling, run, line.advance)
+            rows += evaluate.rows(
+                evaluate.judge(name, drafts, studies, run), studies, seed=last.seed, resamples=RESAMPLES
+            )
+    write_json(out / "evaluation.json", {"data": told(studies, plan), "rows": [row.to_json() for row in rows]})
+    return rows
+
+
+RESAMPLES = 2000
+"""Bootstrap resamples."""
+
+
+def told(studies: Sequence[Study], plan: Evaluation) -> str:
+    """Return what was scored on, in words."""
+    sources = " and ".join(sorted({f"{study.source or 'unknown source'}" for study in studies}))
+    return f"{len(studies)} studies, split {' and '.join(plan.splits)}, {sources} data"
+
+
+def _longest(plan: Evaluation, recipe: Recipe) -> int:
+    lengths = [stage.config.group.max_new_tokens for stage in recipe.stages if isinstance(stage.config, RlConfig)]
+    return plan.max_new_tokens or (lengths[-1] if lengths else Sampling().max_new_tokens)
+
+
+def _wanted(recipe: Recipe, until: str) -> tuple[Stage, ...]:
+    if not until:
+        return recipe.stages
+    return recipe.stages[: recipe.stages.index(recipe.stage(until)) + 1]
+
+
+def _keep(out: Path, recipe: Recipe, checks: Sequence[tuple[Stage, Preflight]]) -> None:
+    """Store the recipe whole, and what was found before its stages began."""
+    if not (out / "recipe.yaml").exists():
+        sets = "".join(f"# --set {item}\n" for item in recipe.sets)
+        write_atomic(out / "recipe.yaml", sets + recipe.text)
+    if checks and not (out / "preflight.json").exists():
+        body: Mapping[str, Any] = {
+            stage.name: {"found": dict(one.rows), "numbers": dict(one.numbers), "warnings": list(one.warnings)}
+            for stage, one in checks
+        }
+        write_json(out / "preflight.json", body)
+
+
+def _publish(model: Path, target: Path) -> None:
+    """Copy a policy to where the next command looks for it."""
+
+    def save(part: Path) -> None:
+        shutil.copytree(model, part, dirs_exist_ok=True)
+
+    save_whole(save, target)

@@ -1,0 +1,127 @@
+"""What can be told before a training: measured on the data and the model's shape, and refused where it cannot work."""
+
+from pathlib import Path
+
+import pytest
+
+from qwen_files import qwen
+from training_helpers import SMALL
+from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.runs.config import build
+from wetread.studies import folder, phantom
+from wetread.training import preflight
+from wetread.training.config import RlConfig, SftConfig
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "phantom"
+    phantom.write(path, 60, seed=5, size=64)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory) -> Path:
+    """A Qwen3-VL without its weights: config and processor files only."""
+    made = qwen(tmp_path_factory.mktemp("model") / "qwen", [study.report.text for study in folder.read(data)])
+    (made / "model.safetensors").unlink()
+    return made
+
+
+def rl(data: Path, model: Path, *more: str) -> RlConfig:
+    few = ("reward=unirg_step1", "optim.batch=8", "group.rollouts=4", "group.max_new_tokens=128")
+    return build(RlConfig, None, [f"data.path={data}", f"model={model}", *few, *more])
+
+
+def test_a_qwen3_vl_is_measured_without_its_weights(data, model):
+    found = preflight.look(rl(data, model, "compute.image_side=128", "inputs.prior=none", "optim.epochs=2"))
+    assert found.problems == ()
+    assert found.warnings == ()
+    assert (found.numbers["image_height"], found.numbers["image_width"]) == (128, 128)
+    assert found.numbers["image_tokens"] == 16  # a token stands for 32×32 pixels
+    train = sum(study.split == "train" for study in folder.read(data))
+    assert found.numbers["steps"] == -(-2 * train // 2)
+    assert "gold reports get 1, the best value" in found.rows["reward"]
+    assert f"phantom {train}" in found.rows["data"]
+    assert found.numbers["longest"] == found.numbers["prompt_tokens"] + 128
+
+
+def test_more_images_take_more_tokens(data, model):
+    few = preflight.look(rl(data, model, "inputs.prior=none", "inputs.images=frontal"))
+    more = preflight.look(rl(data, model, "inputs.prior=both", "inputs.images=all"))
+    assert more.numbers["image_tokens"] > few.numbers["image_tokens"]
+    assert more.numbers["prompt_tokens"] > few.numbers["prompt_tokens"]
+
+
+def test_reports_that_would_be_cut_are_warned_of(data, model):
+    found = preflight.look(rl(data, model, "group.max_new_tokens=40"))
+    assert 0 < found.numbers["cut_share"] < 1
+    assert "longer than group.max_new_tokens=40" in found.warnings[0]
+
+
+def test_what_does_not_fit_is_refused(data, tmp_path):
+    short = qwen(tmp_path / "qwen", positions=200)
+    (problem,) = preflight.look(rl(data, short)).problems
+    assert isinstance(problem, ConfigError)
+    assert "the model reads 200" in str(problem)
+    assert "\n" not in str(problem)
+
+
+def test_every_problem_is_told(data, tmp_path):
+    found = preflight.look(rl(tmp_path, tmp_path / "none", "adapter.kind=qlora", "vllm.use=colocate"))
+    assert [type(one) for one in found.problems] == [MissingError, MissingError, MissingError]
+    bad = preflight.look(rl(data, tmp_path / "none", "reward={name: r, terms: [{metric: errors_total}]}"))
+    assert [type(one) for one in bad.problems] == [MissingError, UsageError]
+    assert "errors_total" in str(bad.problems[1])
+
+
+def test_a_reward_that_is_written_out_wrong_says_where(data, model):
+    for reward, said in (
+        ("{name: r, terms: [{metric: rouge}]}", "Did you mean 'rouge_l'"),
+        ("{name: r, terms: [{metric: rouge_l, weigth: 1}]}", "Did you mean 'weight'"),
+        ("{name: r}", "no reward is called 'r'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            preflight.look(rl(data, model, f"reward={reward}"))
+
+
+def test_memory_follows_what_is_trained(data, model):
+    def parts(*more: str) -> dict:
+        numbers = preflight.look(rl(data, model, *more)).numbers
+        return {key: value for key, value in numbers.items() if key.startswith("bytes_")}
+
+    full, lora, kl = parts(), parts("adapter.kind=lora"), parts("group.kl=0.03")
+    assert lora["bytes_optimiser"] < full["bytes_optimiser"]
+    assert kl["bytes_reference_policy"] == kl["bytes_weights"]
+    assert "bytes_reference_policy" not in parts("group.kl=0.03", "adapter.kind=lora")
+    assert parts("compute.gradient_checkpointing=true")["bytes_activations"] < full["bytes_activations"]
+    assert parts("optim.micro_batch=4")["bytes_activations"] == full["bytes_activations"] / 2
+
+
+def test_trained_numbers_are_counted_as_peft_counts_them(data, model):
+    from peft import get_peft_model
+
+    from wetread.models.transformers import skeleton
+    from wetread.training import adapters
+
+    config = rl(data, model, "adapter.kind=lora", "adapter.rank=4")
+    made, _ = skeleton(str(model))
+    counted = preflight.trainable(made, config)
+    wrapped = get_peft_model(made, adapters.lora(made, config.adapter, dropout=False, freeze_vision=False))
+    assert counted == wrapped.get_nb_trainable_parameters()[0]
+
+
+def test_a_frozen_encoder_is_not_counted(data, model):
+    free, frozen = (preflight.look(rl(data, model, f"freeze_vision={flag}")).numbers["trained"] for flag in ("false", "true"))
+    assert 0 < frozen < free
+
+
+def test_the_tiny_policy_is_built_for_it_and_a_stage_looks_through_the_one_before(data, tmp_path):
+    sft = build(SftConfig, None, [f"data.path={data}", "optim.steps=3", *SMALL])
+    found = preflight.look(sft)
+    assert found.problems == ()
+    assert found.numbers["context"] == 768
+    later = preflight.look(rl(data, tmp_path / "none"), sft)
+    assert later.problems == ()
+    assert later.numbers["parameters"] == found.numbers["parameters"]
+    assert "held in bf16" in preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "compute.dtype=bf16"])).warnings[0]
