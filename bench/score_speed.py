@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -25,13 +26,26 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from scale import pairs
 
+Took = tuple[float, float]
+"""Seconds on the clock, and processor seconds of the process and its workers, which other work lengthens less."""
 
-def timed(*arguments: object) -> float:
-    """Run `wetread` and return its seconds."""
+
+def timed(*arguments: object) -> Took:
+    """Run `wetread` and return what it took."""
     command = [str(Path(sys.executable).with_name("wetread")), *map(str, arguments)]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def said(took: Sequence[Took]) -> str:
+    """Return the times of all runs in words."""
+    wall, cpu = zip(*took, strict=True)
+    return (
+        f"{statistics.median(wall):.1f} s (least {min(wall):.1f}, greatest {max(wall):.1f}, {len(wall)} runs), "
+        f"{statistics.median(cpu):.1f} processor seconds (least {min(cpu):.1f})"
+    )
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -40,7 +54,7 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
-def score_seconds(folder: Path, count: int, seed: int, rounds: int) -> list[float]:
+def score_seconds(folder: Path, count: int, seed: int, rounds: int) -> list[Took]:
     """Time the scoring of ``count`` pairs."""
     references, drafts = zip(*pairs(count, seed), strict=True)
     files = write(folder / "references.jsonl", references), write(folder / "drafts.jsonl", drafts)
@@ -50,7 +64,7 @@ def score_seconds(folder: Path, count: int, seed: int, rounds: int) -> list[floa
     ]
 
 
-def compare_seconds(folder: Path, count: int, seed: int, rounds: int, resamples: int) -> tuple[list[float], int]:
+def compare_seconds(folder: Path, count: int, seed: int, rounds: int, resamples: int) -> tuple[list[Took], int]:
     """Time the comparison of two systems, and count the metrics."""
     references, drafts = zip(*pairs(count, seed), strict=True)
     others = [
@@ -82,15 +96,11 @@ def main() -> None:
         f"seed {given.seed}, {time.strftime('%Y-%m-%d')}"
     )
     with tempfile.TemporaryDirectory() as place:
-        seconds = score_seconds(Path(place), scored, given.seed, rounds)
+        took = score_seconds(Path(place), scored, given.seed, rounds)
+        print(f"wetread score --metrics offline, {scored} pairs: {said(took)}")
+        took, metrics = compare_seconds(Path(place), studies, given.seed, rounds, resamples)
         print(
-            f"wetread score --metrics offline, {scored} pairs: {statistics.median(seconds):.1f} s "
-            f"(least {min(seconds):.1f}, greatest {max(seconds):.1f}, {rounds} runs)"
-        )
-        seconds, metrics = compare_seconds(Path(place), studies, given.seed, rounds, resamples)
-        print(
-            f"wetread compare, two systems, {studies} studies, {resamples} resamples, {metrics} metrics: "
-            f"{statistics.median(seconds):.1f} s (least {min(seconds):.1f}, greatest {max(seconds):.1f}, {rounds} runs)"
+            f"wetread compare, two systems, {studies} studies, {resamples} resamples, {metrics} metrics: {said(took)}"
         )
 
 

@@ -82,6 +82,8 @@ def test_crimson_reads_and_weighs():
         {"matched_findings": [], "false_findings": ["P1", "P1"]}, {"missing_findings": [["R1"]]},
         {"attribute_errors": [{"severity": "significant"}]}, {"attribute_errors": ["R1"]},
         {"attribute_errors": [{"ref_id": "R1", "pred_id": "P1", "severity": 1, "error_types": []}]},
+        {"matched_findings": []}, {"matched_findings": [], "false_findings": ["P1"]},
+        {"matched_findings": [], "missing_findings": ["R1"]},
     ],
 )  # fmt: skip
 def test_crimson_does_not_guess(changes):

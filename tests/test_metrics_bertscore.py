@@ -196,6 +196,10 @@ def test_other_tensors_are_named(folder, tmp_path):
         (lambda state: state.pop(key), r"lacks encoder\.layer\.2\.output\.dense\.weight"),
         (lambda state: state.update(extra=torch.zeros(2)), "beyond those of the official file extra"),
         (lambda state: state.update({key: torch.zeros(2)}), "of another shape encoder.layer.2"),
+        (
+            lambda state: state[key].fill_(float("nan")),
+            r"NaN or infinite numbers in encoder\.layer\.2\.output\.dense\.weight",
+        ),
     ):
         target = change(folder, edit, tmp_path / "changed")
         with pytest.raises(MissingError, match=message):
@@ -208,6 +212,16 @@ def test_truncated_files_are_named(tmp_path, name):
     content = (target / name).read_bytes()
     (target / name).write_bytes(b"\xff" + content[: len(content) // 2])
     with pytest.raises(MissingError, match=name):
+        network.Distilroberta(target)
+
+
+@pytest.mark.parametrize(
+    ("merges", "message"), [("Ġ l\nĠl e\n", "no merges make .* 2 of them, 'Ġlef'"), ("", "no merges make .* 4 of them")]
+)
+def test_merges_that_are_cut_short_are_refused(tmp_path, merges, message):
+    target = make(tmp_path / "halved")
+    (target / "merges.txt").write_text("#version: 0.2\n" + merges, "utf-8")
+    with pytest.raises(MissingError, match=message):
         network.Distilroberta(target)
 
 
@@ -234,9 +248,7 @@ def test_the_forward_pass_is_that_of_transformers(folder, model):
         config = RobertaConfig(**json.loads((folder / "config.json").read_text("utf-8")))
         official = RobertaModel(config, add_pooling_layer=False).eval()
     state = {name.removeprefix("roberta."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
-    official.load_state_dict(
-        {name: state[name] for name in BertShape.read(folder / "config.json").names()}
-    )
+    official.load_state_dict({name: state[name] for name in BertShape.read(folder / "config.json").names()})
     texts = TEXTS[:5]
     for text, found in zip(texts, model.run(texts), strict=True):
         with torch.no_grad():

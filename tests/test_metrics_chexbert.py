@@ -275,6 +275,14 @@ def test_missing_and_extra_keys_are_named(tmp_path):
     assert " more. Use" in said and len(said) < 600
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(tmp_path, value):
+    tensors = state()
+    tensors["module.linear_heads.3.weight"][1, 2] = value
+    message = refused(write(tmp_path, tensors))
+    assert "linear_heads.3.weight" in message and "linear_heads.2.weight" not in message
+
+
 def test_damaged_files_are_named(tmp_path, weights):
     whole = (weights / "chexbert" / "chexbert.pth").read_bytes()
     for number, content in enumerate(

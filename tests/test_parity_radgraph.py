@@ -209,6 +209,29 @@ def test_words_of_odd_texts(name):
     assert "clear" in words_of("Heart\\nlungs clear.", name)
 
 
+@pytest.mark.parametrize("name", ["radgraph-xl", "modern-radgraph-xl"])
+def test_words_end_where_nltk_ends_them(name):
+    assert words_of("3 cm² or 1½.", name) == ("3", "cm", "²", "or", "1", "½.")
+    assert words_of("e\u0301panchement", name) == ("e\u0301panchement",)
+    assert words_of("right\x1clung\x85clear", name) == ("right", "lung", "clear")
+
+
+def test_words_without_word_pieces_are_read(tmp_path):
+    entities_found = 0
+    for seed in range(8):
+        made.checkpoint(tmp_path / str(seed), "radgraph-xl", seed=seed)
+        model = OPEN["radgraph-xl"](tmp_path / str(seed) / "radgraph")
+        cut = model.wordpieces.cut(words_of("\x00", model.name))
+        assert cut.segments == ((*model.wordpieces.start, *model.wordpieces.end),) and cut.words == 1
+        alone, among = model.run(["\x00"])[0], model.run(["\x00", "heart"])[0]
+        with torch.inference_mode():
+            entities, links = model.heads(torch.zeros(1, 16), [1])[0]
+        for found in (alone, among):
+            assert (found["entities"].tolist(), found["relations"].tolist()) == (entities.tolist(), links.tolist())
+        entities_found += len(entities)
+    assert entities_found
+
+
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 

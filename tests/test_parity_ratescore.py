@@ -150,6 +150,13 @@ def test_parity_matrices():
         ("- Edema\n- Effusion", ["- Edema", "- Effusion"]),
         ("Normal.\r\n2) Edema", ["Normal.", "2) Edema"]),
         ("1) Edema 2) Effusion", ["1) Edema", "2) Effusion"]),
+        ("Heart is normal.“ The lungs are clear.", ["Heart is normal.", "“ The lungs are clear."]),
+        ("Lungs are clear. —No edema is seen.™", ["Lungs are clear. —No edema is seen."]),
+        ("Lungs are clear.Č The heart is normal.", ["Lungs are clear.", "Č The heart is normal."]),
+        ("Heart is normal. иNo edema is seen.", ["Heart is normal.", "иNo edema is seen."]),
+        ("Heart is normal. µ’Both lungs are clear.", ["Heart is normal.", "µ’Both lungs are clear."]),
+        ("No edema\x00. Heart is normal.²", ["No edema\x00. Heart is normal.²"]),
+        ("No edema.é The lungs are clear.", ["No edema.é", "The lungs are clear."]),
     ],
 )
 def test_sentences(text, expected):
@@ -469,6 +476,16 @@ def test_the_folders_may_have_the_names_of_the_hub(copied, monkeypatch):
     assert ratescore.score_texts([FOUND], [OTHER]) == before
     with pytest.raises(MissingError, match="Angelakeke/RaTE-NER-Deberta"):
         ratescore.score_texts([FOUND], [OTHER], copied / "elsewhere")
+
+
+def test_what_the_vocabulary_lacks_is_called_unknown(tiny):
+    from wetread.metrics.neural.ratescore import EntityFinder
+
+    finder = EntityFinder(tiny / "ratescore" / "ner")
+    ((tokens, labels),) = finder.label(["No 胸"])
+    assert tokens == ["[CLS]", "▁No", "▁", "[UNK]", "[SEP]"] and len(labels) == len(tokens)
+    kind = f"B-{ratescore.TYPES[0]}"
+    assert finder.entities(tokens, ["O", "O", "O", kind, "O"]) == [("[UNK]", ratescore.TYPES[0])]
 
 
 def test_tokenizer_file_and_vocabulary_agree(copied):

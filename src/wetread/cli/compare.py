@@ -24,8 +24,10 @@ def run(
     from wetread.runs import comparing
     from wetread.runs.scoring_table import WIDTH
     from wetread.runs.store import write_json
+    from wetread.studies.texts import keep_apart
 
     systems = [comparing.load(folder) for folder in folders]
+    keep_apart({"--json": json_file}, [file for folder in folders for file in comparing.files(folder)])
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     found = comparing.run(systems, names=chosen, resamples=resamples, seed=seed)
     if json_file is not None:

@@ -50,8 +50,14 @@ def run(
     from wetread.runs.progress import bar
     from wetread.runs.scoring_pool import opened
     from wetread.runs.scoring_result import finish
-    from wetread.runs.store import RunFolder
+    from wetread.runs.store import RUN_FILE, RunFolder
+    from wetread.studies.texts import keep_apart
 
+    outputs = {"--json": json_file, "--markdown": markdown_file, "--latex": latex_file}
+    if out is not None:
+        written = ("scores.jsonl", "summary.json", "config.yaml", RUN_FILE)
+        outputs |= {f"--out {out.name} with its {name}:": out / name for name in written}
+    keep_apart(outputs, [references, drafts])
     chosen, exact = scoring.choose(names), precision_of(precision)
     matched = scoring.read(references, drafts, allow_missing=allow_missing)
     with ExitStack() as stack:

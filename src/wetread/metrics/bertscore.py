@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wetread.metrics.entry import MEAN, MetricEntry, check_lengths
+from wetread.metrics.entry import Aggregation, MetricEntry, check_lengths, fold_mean, mean_keys
 from wetread.metrics.weights import VARIABLE, Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
 
@@ -130,6 +130,10 @@ def bertscore(
     return found
 
 
+def _precision_recall(score: Score) -> tuple[float, float]:
+    return score.counts["precision"], score.counts["recall"]
+
+
 BERTSCORE = MetricEntry(
     MetricSpec(
         "bertscore", "higher", (FLOOR, 1.0), frozenset(), "1", needs=("distilroberta-base",),
@@ -137,6 +141,6 @@ BERTSCORE = MetricEntry(
         empty_draft=f"{FLOOR:.4f}",
     ),
     bertscore,
-    MEAN,
+    Aggregation(mean_keys, fold_mean, _precision_recall),
     identity=identity,
 )  # fmt: skip

@@ -250,7 +250,7 @@ def _entry(name: str, labels: tuple[str, ...], aggregation: Aggregation) -> Metr
     policy = "positive" if UNCERTAIN in positive else "negative"
     source = f"F1 of CheXbert's {len(labels)} labels, uncertain as {policy}; arXiv 2004.09167, f1chexbert 0.0.2"
     spec = MetricSpec(name, "higher", (0.0, 1.0), CHEST_XRAY, "1", (WEIGHTS.name,), source, empty_draft=EMPTY)
-    return MetricEntry(spec, LabelF1(name, labels, positive), aggregation, identity=identity)
+    return MetricEntry(spec, LabelF1(name, labels, positive), aggregation, identity=identity, classes=labels)
 
 
 F1_14_MICRO = _entry("chexbert_f1_14_micro", LABELS, MICRO_F1)

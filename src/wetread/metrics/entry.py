@@ -7,6 +7,7 @@ the value. A bootstrap of thousands of resamples is then one matrix product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,9 @@ class Aggregation:
     """Columns of the matrix for these scores; macro averages fix their classes here, once, on the full corpus."""
     fold: Callable[[Floats], Floats]
     """Sums of shape (…, k) to corpus values of shape (…); NaN where the value is undefined."""
+    beside: Callable[[Score], tuple[float, float]] | None = None
+    """Precision and recall of one report out of its counts, whose means stand beside a corpus value that is a mean; None:
+    there are none, or the columns are tp, fp and fn and they are folded from these."""
 
     def counts_matrix(
         self, scores: Sequence[Score], keys: tuple[str, ...] | None = None
@@ -91,12 +95,17 @@ class MetricEntry:
     """What its networks compute with; None: what the environment names, or fp32. See ``weights.precision_of``."""
     identity: Identity | None = None
     """Module-level function that names the weights with their contents, or the judge; None: ``spec.needs`` says enough."""
+    classes: tuple[str, ...] = ()
+    """Classes whose counts (``tp:c``, ``fp:c``, ``fn:c``) its scores hold, where they are fixed; empty: those that occur."""
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report]) -> list[Score]:
-        """Score drafts against references of the same order and length (``UsageError`` when the lengths differ)."""
-        if self.spec.needs:
-            return self.function(drafts, references, weights=self.weights, precision=precision_of(self.precision))
-        return self.function(drafts, references)
+        """Score drafts against references of the same order and length (``UsageError`` when the lengths differ).
+
+        A value that is no finite number becomes None with a reason.
+        """
+        if not self.spec.needs:
+            return _finite(self.function(drafts, references))
+        return _finite(self.function(drafts, references, weights=self.weights, precision=precision_of(self.precision)))
 
     def made_with(self) -> tuple[str, ...]:
         """Return which weights at which precision, or which judge, make its numbers: ``("CheXbert@1a2b3c4d+bf16",)``.
@@ -171,7 +180,7 @@ class CompositeEntry(MetricEntry):
                 found.append(
                     cast(Callable[[Mapping[str, Score]], Score], self.join)(dict(zip(self.parts, row, strict=True)))
                 )
-        return found
+        return _finite(found)
 
 
 @dataclass(frozen=True)
@@ -203,7 +212,12 @@ def scored(scores: Iterable[Score]) -> list[Score]:
 
 
 def check_lengths(drafts: Sequence[Report], references: Sequence[Report]) -> None:
-    """Refuse lists of different length (``UsageError``)."""
+    """Refuse lists of different length, or of anything but reports (``UsageError``)."""
+    for kind in {*map(type, drafts), *map(type, references)}:
+        if not issubclass(kind, Report):
+            raise UsageError(
+                f"drafts and references hold {kind.__name__}, not Report; give Report(findings=…, impression=…) for each."
+            )
     if len(drafts) != len(references):
         raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
 
@@ -238,12 +252,53 @@ def score_pairs(name: str, judge: Judge, drafts: Sequence[Report], references: S
     return scores
 
 
+def _finite(scores: list[Score]) -> list[Score]:
+    """Return the scores; one whose value is NaN or infinite has None instead, as JSON and means know neither."""
+    return [
+        one
+        if one.value is None or math.isfinite(one.value)
+        else Score(one.metric, None, f"the value is {one.value}, no finite number")
+        for one in scores
+    ]
+
+
 def _cell(score: Score, key: str) -> float:
     if key == "value":
         return float(score.value if score.value is not None else np.nan)
     if key == "n":
         return 1.0
     return float(score.counts.get(key, 0.0))
+
+
+def class_table(counts: Mapping[str, float], classes: Sequence[str] = ()) -> dict[str, dict[str, float | None]]:
+    """Return what a metric found of each class, from the summed counts ``tp:c``, ``fp:c``, ``fn:c``.
+
+    Parameters
+    ----------
+    counts
+        Sums over reports, by name; others are passed over.
+    classes
+        The classes, in order; empty: those that occur, by the alphabet.
+
+    Returns
+    -------
+    dict
+        By class ``tp``, ``fp``, ``fn``, ``precision``, ``recall`` and ``f1`` (0 to 1, None where it is 0/0), and ``support``:
+        how many references have it.
+    """
+    occurring = {
+        name for kind, _, name in (key.partition(":") for key in counts) if kind in ("tp", "fp", "fn") and name
+    }
+    table: dict[str, dict[str, float | None]] = {}
+    for name in classes or sorted(occurring):
+        row = np.array([counts.get(f"{kind}:{name}", 0.0) for kind in ("tp", "fp", "fn")])
+        shares = {"precision": fold_precision(row), "recall": fold_recall(row), "f1": fold_f1(row)}
+        table[name] = {
+            **dict(zip(("tp", "fp", "fn"), row.tolist(), strict=True)),
+            **{what: None if np.isnan(share) else float(share) for what, share in shares.items()},
+            "support": float(row[0] + row[2]),
+        }
+    return table
 
 
 # The columns and folds that metrics choose from. -------------------------------------------------------------------

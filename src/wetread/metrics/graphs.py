@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 Piece = tuple[object, ...]
@@ -20,7 +21,8 @@ Piece = tuple[object, ...]
 Facet = Callable[["Graph", bool], frozenset[Piece]]
 """What of a graph is compared: the graph and whether words are lower-cased first."""
 
-_RUN = re.compile(r"\w+|[^\w\s]+")
+# The engine that NLTK 3.10 splits with. To it combining marks are of a word and ² and ½ are not, unlike to ``re``.
+_RUN = regex.compile(r"\w+|[^\w\s]+")
 _PUNCTUATION = "[/,:.!?()]"
 _EDGE = re.compile(rf"(?<! )(?={_PUNCTUATION})|(?<={_PUNCTUATION})(?! )")
 # Both are spelled out in report files as they are here: a backslash and what follows it.
@@ -43,7 +45,7 @@ def words_of(text: str, model: str) -> tuple[str, ...]:
         return tuple(_EDGE.sub(" ", text).split())
     for written, meant in _ESCAPES:
         text = text.replace(written, meant)
-    text = " ".join(_RUN.findall(text))
+    text = " ".join(_RUN.findall(" ".join(text.split())))
     for together, apart in _APART:
         text = text.replace(together, apart)
     return tuple(text.split())

@@ -19,7 +19,8 @@ draft could have done better). A text of white space alone, on which the package
 that state nothing score 0, as upstream, although they agree; and two equal reports without a relation get a
 ``radgraph_combined`` of 1/2. Both are in the official numbers and so in these.
 
-The corpus value is the mean over reports, as the package and ReXrank have it. The counts of what was compared go with each
+The corpus value is the mean over reports, as the package and ReXrank have it, and so are the precision and recall beside it
+(of ``radgraph_combined``, half those of entities and half those of relations). The counts of what was compared go with each
 score (``tp``, ``fp``, ``fn``; for ``radgraph_combined`` with ``entity_`` and ``relation_`` before them), so that precision,
 recall and F1 of the summed counts can be had without scoring again.
 """
@@ -34,7 +35,7 @@ from typing import Any, cast
 from wetread.errors import UsageError, nearest
 from wetread.metrics import graphs
 from wetread.metrics.encoder import opened
-from wetread.metrics.entry import MEAN, MetricEntry, check_lengths, score_pairs
+from wetread.metrics.entry import Aggregation, MetricEntry, check_lengths, fold_mean, mean_keys, score_pairs
 from wetread.metrics.graphs import Graph
 from wetread.metrics.weights import Precision, WeightsSpec, label, locate
 from wetread.records import MetricSpec, Report, Score
@@ -49,7 +50,11 @@ def _weights(name: str, checkpoint: str, gate: str = "") -> WeightsSpec:
 
 
 WEIGHTS = {
-    "radgraph": _weights("RadGraph", "radgraph"),
+    "radgraph": _weights(
+        "RadGraph",
+        "radgraph",
+        "RadGraph 1.0.0 on PhysioNet, which holds the checkpoint that ReXrank uses, is open to credentialed users only",
+    ),
     "radgraph-xl": _weights("RadGraph-XL", "radgraph-xl"),
     "modern-radgraph-xl": _weights("Modern-RadGraph-XL", "modern-radgraph-xl"),
 }
@@ -173,6 +178,27 @@ def _graphs(
     return {text: model.graph(text, found[text]) if text in found else Graph() for text in distinct}
 
 
+def _shares(score: Score) -> tuple[float, float]:
+    return _shares_of(score, "")
+
+
+def _shares_combined(score: Score) -> tuple[float, float]:
+    entity, relation = (_shares_of(score, part) for part in ("entity_", "relation_"))
+    return (entity[0] + relation[0]) / 2, (entity[1] + relation[1]) / 2
+
+
+def _shares_of(score: Score, part: str) -> tuple[float, float]:
+    """Return precision and recall of one report; like the F1, 0 where nothing is stated."""
+    tp, fp, fn = (score.counts.get(f"{part}{kind}", 0.0) for kind in ("tp", "fp", "fn"))
+    return tp / (tp + fp) if tp else 0.0, tp / (tp + fn) if tp else 0.0
+
+
+LEVEL = Aggregation(mean_keys, fold_mean, _shares)
+"""Mean over reports of F1, precision and recall of one set of pieces."""
+COMBINED = Aggregation(mean_keys, fold_mean, _shares_combined)
+"""The same, each the mean of that of entities and that of relations."""
+
+
 def _level(facet: str, suffix: str, checkpoint: str, *, fold: bool = False) -> MetricEntry:
     name = f"radgraph_{facet}{suffix}"
     code = "its source since 87f11a1 (words lower-cased)" if fold else "radgraph 0.1.18 (case kept)"
@@ -182,7 +208,7 @@ def _level(facet: str, suffix: str, checkpoint: str, *, fold: bool = False) -> M
             source=f"F1RadGraph, level {facet}, checkpoint {checkpoint}; {code}; corpus: mean",
         ),
         partial(level, metric=name, facet=facet, checkpoint=checkpoint, fold=fold),
-        MEAN,
+        LEVEL,
         identity=partial(identity, checkpoint=checkpoint),
     )  # fmt: skip
 
@@ -210,6 +236,6 @@ RADGRAPH_COMBINED = MetricEntry(
         source="CXR-Report-Metric 9c9ecad: half entity F1, half relation F1, checkpoint radgraph, case kept; corpus: mean",
     ),
     combined,
-    MEAN,
+    COMBINED,
     identity=partial(identity, checkpoint="radgraph"),
 )  # fmt: skip

@@ -9,6 +9,9 @@ wider clue beats those it overlaps and an earlier one those of its width, some c
 is often not what a reader would: a list's "1." at the start is a sentence of its own, too short to count, and its "2." is not,
 and after a stop that no known begin follows, the next sentences may be one.
 
+A letter or digit of no ASCII is to the matcher both what it is and a gap. Where a clue lies within a token of spaCy's, the
+sentence begins or ends with the token: marks and symbols stand apart, a full stop only between words and at their end.
+
 Left out are the clues of discharge letters (headings of hospital courses, doses, vital signs, lists of dates, rows of
 asterisks), which radiology reports do not have.
 
@@ -22,8 +25,11 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+import regex
 
 SHORTEST = 3
 """Characters that a sentence must have; shorter ones are dropped."""
@@ -49,16 +55,23 @@ class _Family(NamedTuple):
     unreal: tuple[re.Pattern[str], ...]
 
 
+_UPPER, _LOWER, _DIGIT, _BLANK, _SPACE, _OTHER = "\xc0\xe0\xb2\t\x0b\x7f"
+"""What ``_plain`` writes for a character of no ASCII."""
 _MARKS = {
     "<A>": "[A-Z]",
     "<a>": "[a-z]",
     "<0>": "[0-9]",
     "<_>": r"[ \t]",
     "<n>": r"[\r\n]",
-    "<w>": r"[\s\x7f]",
+    "<w>": rf"[\s{_OTHER}{_UPPER}{_LOWER}{_DIGIT}]",
     "<x>": r"\S",
+    "A-Z": f"A-Z{_UPPER}",
+    "a-z": f"a-z{_LOWER}",
+    "0-9": f"0-9{_DIGIT}",
 }
-"""Upper case, lower case, digit, blank, line break, white space with all else that ``_plain`` has no letter for, the rest."""
+"""Upper case, lower case, digit, blank, line break, white space and whatever is no ASCII, anything but white space.
+
+A letter or digit of no ASCII is thus of two kinds, and counts as a gap where the clue wants one."""
 _PRONOUNS = "He|His|Her|She|We|Our|The|They|Their|I|My"
 _OPENERS = f"{_PRONOUNS}|But|Now|Discharge|This|That|this|that|he|she|we|our|his|her|they|their|my|but"
 _HEADINGS = "FINDINGS|Findings|INDICATION|Indication|REASON|Reason"
@@ -80,6 +93,7 @@ _BEGINS = (
     _family(
         ".",
         [
+            r"(?<=<a>{2})\.(?=<w>(<a>+))",
             r"(?<=[a-z0-9)])\.(?=<_>+(<A>))",
             r"(?<=<A>{3})\.(?=<_>+(<A>)<a>)",
             r"(?<=<a>)\.\"(?=<_>+(<A>))",
@@ -204,10 +218,9 @@ def offsets(text: str) -> list[tuple[int, int]]:
 
 
 def _plain(text: str) -> str:
-    """Return the text in ASCII, as long as it was.
+    """Return the text, as long as it was, with one character for all of a kind that are no ASCII.
 
-    A letter, digit or blank of another script becomes one of ours, what is none of them a DEL. A backslash and an n become
-    line breaks and a plus after a blank a blank, since that is how upstream's matcher takes them.
+    A backslash and an n become line breaks and a plus after a blank a blank, since that is how upstream's matcher takes them.
     """
     if not text.isascii():
         text = "".join(char if char.isascii() else _stand_in(char) for char in text)
@@ -216,10 +229,10 @@ def _plain(text: str) -> str:
 
 def _stand_in(char: str) -> str:
     if char.isdigit():
-        return "0"
+        return _DIGIT
     if char.isupper() or char.islower():
-        return "A" if char.isupper() else "a"
-    return "\t" if char == "\xa0" else "\x7f"
+        return _UPPER if char.isupper() else _LOWER
+    return _BLANK if char == "\xa0" else _SPACE if char.isspace() else _OTHER
 
 
 _CONTROLS = dict.fromkeys(range(0x1C, 0x20), "\x0b")
@@ -330,10 +343,24 @@ def _starts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
 
 
 def _divides(text: str, place: int) -> bool:
-    """Whether a token may end before ``place``: at white space and beside punctuation other than a full stop."""
-    return place in (0, len(text)) or any(char.isspace() or char in _DIVIDERS for char in text[place - 1 : place + 1])
+    """Whether a token may end before ``place``: at white space, beside most marks, and at the others between words."""
+    if place in (0, len(text)) or any(_apart(char) for char in text[place - 1 : place + 1]):
+        return True
+    return any(_JOINT.match(text, at) for at in (place - 1, place))
+
+
+def _apart(char: str) -> bool:
+    if char.isspace() or char in _DIVIDERS:
+        return True
+    return "\x7f" < char <= _LAST_SYMBOL and unicodedata.category(char) == "So"
 
 
 _CLOSING = frozenset('.!?)]"')
-_DIVIDERS = frozenset(string.punctuation) - {"."}
+_LAST_SYMBOL = "\U0001fa6d"  # spaCy 3.7 knows the symbols of Unicode 11
+_DIVIDERS = frozenset(
+    string.punctuation + "…¿؟¡。？！，、；：～·।،۔؛٪—–”“‘´’‚„»«「」『』（）〔〕【】《》〈〉"
+) - frozenset(".-=/+~")
+_JOINT = regex.compile(
+    r"(?<=[\p{Ll}\p{Lo}])\.(?=[\p{Lu}\p{Lo}])|(?<=[\p{L}0-9])[-~=/](?=\p{L})|(?<=[0-9])[-+](?=[0-9-])|\.\.+"
+)
 _BLANKS = re.compile(r"\S{0,5}\s{2,}|\S{0,5}[\r\n]")

@@ -60,7 +60,7 @@ def locate(spec: WeightsSpec, weights: str | Path | None = None) -> Path:
         folder = Path(named) / spec.folder
         for file in spec.files:
             if not (folder / file).is_file():
-                raise MissingError(f"{spec.name}: {folder / file} is not there. {_where_from(spec)}")
+                raise MissingError(f"{spec.name}: {folder / file} is not there. {where_from(spec)}")
         return folder
     return _from_hub(spec)
 
@@ -113,12 +113,13 @@ def _from_hub(spec: WeightsSpec) -> Path:
             found.append(Path(hf_hub_download(spec.hub, file)))
         except Exception as error:  # offline, gated, renamed: the hub's client raises a dozen kinds
             raise MissingError(
-                f"{spec.name}: {file} of {spec.hub} cannot be fetched ({type(error).__name__}). {_where_from(spec)}"
+                f"{spec.name}: {file} of {spec.hub} cannot be fetched ({type(error).__name__}). {where_from(spec)}"
             ) from error
     return found[0].parent
 
 
-def _where_from(spec: WeightsSpec) -> str:
+def where_from(spec: WeightsSpec) -> str:
+    """Return the end of a message that misses weights: their source, its gate and where a copy is looked for."""
     gate = f" {spec.gate}." if spec.gate else ""
     return (
         f"It comes from {spec.hub} on the Hugging Face hub.{gate} Put a copy in {spec.folder}/ of a folder and name that "

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study
 
 BOTH = ("findings", "impression")
-_HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
+HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
+"""Header of findings or impression, whose name is the first group."""
 _THOUGHT = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _NOTHING = {"", "none", "none.", "n/a", "n/a.", "[none]"}
 
@@ -133,7 +134,7 @@ def split_sections(text: str) -> Report:
     """
     kept: dict[str, list[str]] = {"findings": [], "impression": []}
     key, start = "findings", 0
-    for match in _HEADER.finditer(text):
+    for match in HEADER.finditer(text):
         kept[key].append(text[start : match.start()])
         key = "findings" if match.group(1).lower().startswith("finding") else "impression"
         start = match.end()

@@ -75,11 +75,11 @@ class Compared:
     """Two-sided p of the paired bootstrap; never 0."""
     effect: float | None
     """Mean of the studies' differences over their standard deviation (Cohen's d of pairs); None: all are equal."""
-    wins: int
-    """Studies in which a is better."""
-    ties: int
+    wins: int | None
+    """Studies in which a is better; None, as for ties and losses, where the difference is undefined."""
+    ties: int | None
     """Studies in which both are alike."""
-    losses: int
+    losses: int | None
     """Studies in which b is better."""
     a_value: float | None
     """Corpus value of a."""
@@ -141,7 +141,7 @@ def load(path: Path) -> Stored:
     RunError
         It is damaged.
     """
-    folder = path.parent if path.name == _FILE else path
+    folder = _folder(path)
     if not (folder / RUN_FILE).is_file() or not (folder / _FILE).is_file():
         raise MissingError(f"{folder}: no stored scores there; make them with `wetread score … --out {folder.name}`.")
     meta = read_run(folder)
@@ -166,6 +166,15 @@ def load(path: Path) -> Stored:
         )
     signatures = {name: config["signatures"][name].rpartition("|")[0] for name in config["metrics"]}
     return Stored(folder.resolve().name, signatures, patients, references, scores)
+
+
+def files(path: Path) -> list[Path]:
+    """Return the files of a run folder that nothing may be written over."""
+    return [one for one in _folder(path).iterdir() if one.is_file()]
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.name == _FILE else path
 
 
 def check(systems: Sequence[Stored]) -> list[str]:
@@ -232,8 +241,9 @@ def run(
     found: list[Compared] = []
     apart: list[Apart] = []
     for a, b in combinations(systems, 2):
-        found += _pair(a, b, chosen, resamples, seed)
-        apart += _most_apart(a, b, chosen)
+        several = _pair(a, b, chosen, resamples, seed)
+        found += several
+        apart += _most_apart(a, b, [one.metric for one in several if one.difference is not None])
     tested = [number for number, one in enumerate(found) if one.p is not None]
     corrected = compare.holm([one.p for one in found if one.p is not None])
     for number, p in zip(tested, corrected, strict=True):
@@ -326,18 +336,20 @@ def _compared(a: Stored, b: Stored, name: str, studies: Sequence[str], drawn: _D
     values = _differences(a, b, name, studies)
     defined = values[~np.isnan(values)]
     signed = defined if better == "higher" else -defined
-    wins, losses = int((signed > compare.NEAR).sum()), int((signed < -compare.NEAR).sum())
     n = len(defined)
-    spread = float(defined.std(ddof=1)) if n > 1 else 0.0
-    effect = float(defined.mean()) / spread if spread > compare.NEAR else None
-    low = high = p = p_bootstrap = difference = None
+    # What a study scores says nothing of the difference where the corpus value is undefined: "ties" would be none.
+    low = high = p = p_bootstrap = difference = effect = wins = ties = losses = None
     if drawn is not None and not np.isnan(drawn.first - drawn.second):
         difference = drawn.first - drawn.second
+        wins, losses = int((signed > compare.NEAR).sum()), int((signed < -compare.NEAR).sum())
+        ties = n - wins - losses
+        spread = float(defined.std(ddof=1)) if n > 1 else 0.0
+        effect = float(defined.mean()) / spread if spread > compare.NEAR else None
         low, high = compare.percentiles(drawn.resampled)
         p = compare.randomised_p(difference, drawn.swapped)
         p_bootstrap = compare.bootstrap_p(drawn.resampled)
     return Compared(
-        a.name, b.name, name, difference, low, high, p, None, n, p_bootstrap, effect, wins, n - wins - losses, losses,
+        a.name, b.name, name, difference, low, high, p, None, n, p_bootstrap, effect, wins, ties, losses,
         _plain(drawn.first) if drawn else None, _plain(drawn.second) if drawn else None, better,
         f"{a.signatures[name]}|n={n}",
     )  # fmt: skip
@@ -354,8 +366,11 @@ def _differences(a: Stored, b: Stored, name: str, studies: Sequence[str]) -> Flo
 
 
 def _most_apart(a: Stored, b: Stored, names: Sequence[str]) -> list[Apart]:
-    studies = sorted(a.patients)
+    """Return the studies in which two systems differ most, by the metrics whose difference is defined."""
     kept = [name for name in names if not metrics.get(name).spec.reference_free] or list(names)
+    if not kept:
+        return []
+    studies = sorted(a.patients)
     differences = np.stack([_differences(a, b, name, studies) for name in kept])
     defined = ~np.isnan(differences)
     plain = np.where(defined, differences, 0.0)
@@ -365,7 +380,7 @@ def _most_apart(a: Stored, b: Stored, names: Sequence[str]) -> list[Apart]:
     order = sorted(range(len(studies)), key=lambda one: (-distance[one], studies[one]))[:SHOWN]
     found = []
     for one in order:
-        if distance[one] > 0:
+        if distance[one] > compare.NEAR:
             rows = [int(row) for row in np.argsort(-scaled[:, one], kind="stable") if defined[row, one]]
             by_metric = {kept[row]: float(differences[row, one]) for row in rows}
             found.append(Apart(a.name, b.name, studies[one], float(distance[one]), by_metric))
@@ -395,13 +410,15 @@ def tables(comparison: Comparison) -> list[RenderableType]:
             if (one.a, one.b) == (a, b):
                 table.add_row(*(Text(cell) for cell in _cells(one)))
         shown.append(table)
-        listed = Table(title=Text(f"the {SHOWN} studies in which {a} and {b} differ most"))
+        most = [one for one in comparison.apart if (one.a, one.b) == (a, b)]
+        if not most:
+            continue
+        listed = Table(title=Text(f"the {len(most)} studies in which {a} and {b} differ most"))
         for head in ("study", "distance", "largest differences"):
             listed.add_column(head, overflow="fold")
-        for apart in comparison.apart:
-            if (apart.a, apart.b) == (a, b):
-                said = ", ".join(f"{name} {value:+.3f}" for name, value in list(apart.differences.items())[:3])
-                listed.add_row(Text(apart.study), f"{apart.distance:.2f}", said)
+        for apart in most:
+            said = ", ".join(f"{name} {value:+.3f}" for name, value in list(apart.differences.items())[:3])
+            listed.add_row(Text(apart.study), f"{apart.distance:.2f}", said)
         shown.append(listed)
     return shown
 
@@ -410,9 +427,10 @@ def _cells(one: Compared) -> tuple[str, ...]:
     def plain(value: float | None, form: str = ".3f") -> str:
         return "not scored" if value is None else f"{value:{form}}"
 
+    counts = (one.wins, one.ties, one.losses)
     interval = "" if one.low is None or one.high is None else f" [{one.low:+.3f}, {one.high:+.3f}]"
     return (
         f"{one.metric} {'↑' if one.better == 'higher' else '↓'}", plain(one.a_value), plain(one.b_value),
         plain(one.difference, "+.3f") + interval, plain(one.p, ".4f"), plain(one.p_holm, ".4f"),
-        "–" if one.effect is None else f"{one.effect:+.2f}", f"{one.wins} / {one.ties} / {one.losses}", str(one.n),
+        "–" if one.effect is None else f"{one.effect:+.2f}", "–" if None in counts else " / ".join(map(str, counts)), str(one.n),
     )  # fmt: skip

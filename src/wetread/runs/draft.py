@@ -16,6 +16,7 @@ from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
 from wetread.prompts.direct import BOTH, split_sections
 from wetread.records import Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
+from wetread.runs.sections import without_others
 from wetread.runs.store import RunFolder
 from wetread.studies import Problem, open_study
 from wetread.studies.texts import read_text
@@ -176,7 +177,7 @@ def read_prior(image: Path | None, report: Path | None, *, force: bool = False) 
         study=study.id if study else "prior",
         date=study.date if study else "",
         images=study.images if study else (),
-        report=split_sections(read_text(report)) if report is not None else None,
+        report=split_sections(without_others(read_text(report))) if report is not None else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from wetread.errors import RunError, UsageError, nearest
 from wetread.knowledge import LABEL_SETS, Knowledge, extract, label_set, load
 from wetread.studies.tables import ReportTable
+from wetread.studies.texts import keep_apart
 
 CHEXPERT_LABELER: tuple[str, ...] = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Lesion", "Lung Opacity", "Edema", "Consolidation",
@@ -92,8 +93,7 @@ def write(
     """
     check_set(which)
     known = load() if knowledge is None else knowledge
-    if str(out) != "-" and out.exists() and out.samefile(table.path):
-        raise UsageError(f"--out {out.name} is the file that is read; name another.")
+    keep_apart({"--out": out}, [table.path])
     tally = Tally()
     with _whole(out) as file:
         lead = (table.id_column,) if table.id_column else ()

@@ -19,7 +19,6 @@ from wetread import metrics
 from wetread.errors import RunError, UsageError, nearest
 from wetread.metrics.weights import Precision
 from wetread.models.template import NORMAL
-from wetread.prompts.direct import split_sections
 from wetread.records import Report
 from wetread.rewards import guards
 from wetread.runs import scoring_sums, scoring_work
@@ -27,6 +26,7 @@ from wetread.runs.scoring_pool import Pool, in_order
 from wetread.runs.scoring_result import FREQUENT, SHUFFLED, TEMPLATE, Result, Tally, result_of
 from wetread.runs.scoring_sums import groups_of, pool_of
 from wetread.runs.scoring_work import DRAFTS, GUARDS, Chunk, Scorer
+from wetread.runs.sections import sectioned
 from wetread.runs.store import JsonLines
 from wetread.studies import matching
 from wetread.studies.matching import Matched, Text
@@ -82,7 +82,7 @@ def read(references: Path, drafts: Path, *, allow_missing: bool = False) -> Matc
     MissingError, StudyError
         As in ``studies.matching.match``.
     """
-    matched = matching.match(references, drafts, read=_sectioned, normalise=guards.normalised)
+    matched = matching.match(references, drafts, read=sectioned, normalise=guards.normalised)
     problems = "; ".join(str(problem) for problem in matched.coverage.problems)
     if problems and not allow_missing:
         raise UsageError(f"{problems}. Correct the files, or score the rest with --allow-missing.")
@@ -91,13 +91,6 @@ def read(references: Path, drafts: Path, *, allow_missing: bool = False) -> Matc
             f"no study is in both files{': ' + problems if problems else ''}; both must have the same ids."
         )
     return matched
-
-
-def _sectioned(text: str) -> Report:
-    """Return a text's sections by their headers; a text without headers is the findings, as it stands."""
-    report = split_sections(text)
-    whole = not report.impression and report.findings == " ".join(text.split())
-    return Report(findings=text.strip()) if whole else report
 
 
 def scorer(
@@ -224,15 +217,15 @@ def config(matched: Matched, scorer: Scorer) -> dict[str, Any]:
 
 def _strata_columns(matched: Matched, by: Sequence[str]) -> list[str]:
     there = matched.columns(MOST_VALUES)
-    for name in by:
-        if name.lower() not in there:
+    wanted = {name: matching.column(name) for name in by}
+    for name, column in wanted.items():
+        if column not in there:
             have = ", ".join(there) or "none"
             raise UsageError(f"no column {name!r} to stratify by.{nearest(name.lower(), there)} There are: {have}.")
-        if there[name.lower()] > MOST_VALUES:
+        if there[column] > MOST_VALUES:
             raise UsageError(f"column {name!r} has more than {MOST_VALUES} values; stratify by bands of them.")
-    wanted = [name.lower() for name in by]
     few = [
         name for name, values in there.items()
         if 1 < values <= FEW_VALUES and name not in (*matching.PATIENTS, "age", "context")
     ]  # fmt: skip
-    return list(dict.fromkeys([*wanted, *few]))
+    return list(dict.fromkeys([*wanted.values(), *few]))

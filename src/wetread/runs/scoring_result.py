@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from wetread.metrics.entry import Aggregation
+from wetread import metrics
+from wetread.metrics.entry import MEAN, Aggregation, CorpusEntry, class_table
+from wetread.records import Score
 from wetread.rewards import guards
 from wetread.runs.compare import Estimate
 from wetread.runs.scoring_sums import Columns, Sums, estimates
-from wetread.runs.scoring_work import DRAFTS, GUARDS, Done, Scorer
+from wetread.runs.scoring_work import ASKED, DRAFTS, GUARDS, MOST_REASONS, Done, Scorer
 from wetread.runs.store import write_json
 from wetread.studies.matching import Coverage, Matched
 
@@ -22,6 +25,8 @@ FREQUENT = "most frequent reference"
 SHUFFLED = "shuffled references"
 BASELINES = (TEMPLATE, FREQUENT, SHUFFLED)
 """Systems that look at no image: one normal report for all, the commonest reference for all, another study's reference."""
+SHOWN_REASONS = 3
+"""Reasons that an alarm names; the JSON has more."""
 FEW_TEXTS = 0.5
 """Fewer distinct drafts than this share of the distinct references are worth an alarm."""
 
@@ -52,6 +57,8 @@ class Figure:
 
 
 Figures = Mapping[str, Figure]
+Classes = Mapping[str, Mapping[str, float | None]]
+"""Class to its figures, see ``class_table``."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Result:
     """``column=value`` to the values of the drafts of these studies."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Metric to the origin of its formula."""
+    classes: Mapping[str, Classes] = field(default_factory=dict)
+    """Metric that counts by class to what ``class_table`` says of the drafts."""
 
 
 @dataclass
@@ -84,6 +93,10 @@ class Tally:
     """References that contradict themselves."""
     sections: set[str] = field(default_factory=set)
     """Sections that the references have."""
+    unscored: dict[str, Counter[str]] = field(default_factory=dict)
+    """Metric to how many drafts have no score for which reason, empty references left out."""
+    asked: dict[str, Counter[str]] = field(default_factory=dict)
+    """Judge's metric to what asking it took."""
 
     def add(self, groups: Sequence[int], done: Done) -> None:
         """Add what came of one chunk, whose studies are in these groups."""
@@ -96,11 +109,17 @@ class Tally:
                 self.strata.setdefault(stratum, Sums()).add(groups, cells, len(self.columns), keep)
         self.contradicting += done.contradicting
         self.sections |= done.sections
+        for ours, theirs in ((self.unscored, done.unscored), (self.asked, done.asked)):
+            for name, counted in theirs.items():
+                ours.setdefault(name, Counter()).update(counted)
 
 
 def result_of(matched: Matched, scorer: Scorer, tally: Tally, *, seed: int, resamples: int) -> Result:
     """Return corpus values with intervals, baselines, strata and coverage; the parameters are those of ``scoring.score``."""
     aggregations = {name: scorer.entries[name].aggregation for name in scorer.names}
+    for name in scorer.names:
+        if aggregations[name].beside is not None:
+            aggregations |= {f"{name}_{what}": MEAN for what in ("precision", "recall")}
     aggregations |= {name: guards.get(name).aggregation for name in GUARDS}
     width = len(tally.columns)
     sections = "+".join(name for name in ("findings", "impression") if name in tally.sections)
@@ -117,7 +136,7 @@ def result_of(matched: Matched, scorer: Scorer, tally: Tally, *, seed: int, resa
     corpus = whole[DRAFTS]
     baselines = {name: whole[name] for name in BASELINES if name in whole}
     # Averages over findings say little where all studies were chosen by one of them.
-    plain = {name: one for name, one in aggregations.items() if not _by_class(tally.columns, name)}
+    plain = {name: one for name, one in aggregations.items() if not _by_class(one)}
 
     def part(name: str) -> dict[str, dict[str, Figure]]:
         return figures({name: tally.strata[name]}, plain if name.startswith("finding=") else aggregations)
@@ -128,11 +147,67 @@ def result_of(matched: Matched, scorer: Scorer, tally: Tally, *, seed: int, resa
         strata |= part(name)
     sources = {name: scorer.entries[name].spec.source for name in scorer.names}
     coverage = {**_coverage(matched, corpus, tally), "empty_draft_policy": scorer.empty_drafts}
-    return Result(coverage, corpus, baselines, strata, sources)
+    coverage |= _unjudged(matched, scorer, tally)
+    coverage["alarms"] = [*_not_scored(coverage), *_too_alike(matched, scorer), *coverage["alarms"]]
+    return Result(coverage, corpus, baselines, strata, sources, _classes(scorer, tally))
 
 
-def _by_class(columns: Columns, metric: str) -> bool:
-    return any(key[:3] in ("tp:", "fp:", "fn:") for key in columns.keys(metric))
+def _unjudged(matched: Matched, scorer: Scorer, tally: Tally) -> dict[str, Any]:
+    """Return, by metric, what was not scored for which reason, and what the judges were asked."""
+    asked = len(matched) - matched.empty("references")
+    unscored = {
+        name: {"asked": asked, "failed": counted.total(), "reasons": dict(counted.most_common(MOST_REASONS))}
+        for name, counted in tally.unscored.items()
+    }
+    judges = {
+        name: {
+            "asked": asked,
+            "failed": tally.unscored.get(name, Counter()).total(),
+            "reasons": unscored.get(name, {}).get("reasons", {}),
+            **{what: counted[what] for what in ASKED if what != "cost" or counted[what]},
+        }
+        for name, counted in tally.asked.items()
+    }
+    return {"unscored": unscored, "judges": judges}
+
+
+def _not_scored(coverage: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, one in coverage["unscored"].items():
+        reasons = [f"{reason} ({count})" for reason, count in list(one["reasons"].items())[:SHOWN_REASONS]]
+        more = len(one["reasons"]) - len(reasons)
+        said = "; ".join([*reasons, *([f"{more} further reasons"] if more else [])])
+        share = one["failed"] / one["asked"]
+        found.append(f"{name}: {one['failed']} of {one['asked']} not scored ({share:.1%}): {said}")
+    return found
+
+
+def _too_alike(matched: Matched, scorer: Scorer) -> list[str]:
+    distinct = matched.distinct("references")
+    if distinct >= 2:
+        return []
+    return [
+        f"{name}: the references are {distinct} distinct text; words that all references share weigh nothing, so it is 0 "
+        "whatever the drafts say"
+        for name in scorer.names
+        if isinstance(metrics.get(name), CorpusEntry)
+    ]
+
+
+def _by_class(aggregation: Aggregation) -> bool:
+    """Tell whether a corpus value is folded class by class."""
+    return any(key.startswith("tp:") for key in aggregation.keys([Score("", 0.0, counts={"tp:any": 1.0})]))
+
+
+def _classes(scorer: Scorer, tally: Tally) -> dict[str, Classes]:
+    found: dict[str, Classes] = {}
+    sums = tally.systems[DRAFTS].matrix(len(tally.columns)).sum(axis=0)
+    for name in scorer.names:
+        counts = {key: float(sums[column]) for key, column in tally.columns.keys(name).items()}
+        # A corpus without any class has no counts of it, but its classes may be fixed.
+        if table := class_table(counts, scorer.entries[name].classes):
+            found[name] = table
+    return found
 
 
 def _figure(scorer: Scorer, name: str, one: Estimate, sections: str) -> Figure:
@@ -163,6 +238,12 @@ def _coverage(matched: Matched, corpus: Figures, tally: Tally) -> dict[str, Any]
         "empty_drafts": empty["drafts"],
         "empty_references": empty["references"],
         "sections": sorted(tally.sections),
+        "one_sided_sections": [
+            {"section": section, "file": role, "count": count}
+            for section in ("findings", "impression")
+            for role in ("drafts", "references")
+            if (count := matched.one_sided(section, role))
+        ],
         "problems": [
             {"file": one.role, "kind": one.kind, "count": one.count, "first": list(one.first)} for one in found.problems
         ],
@@ -177,5 +258,6 @@ def finish(folder: Path, result: Result) -> None:
         "corpus": {name: one.to_json() for name, one in result.corpus.items()},
         "baselines": {name: {m: one.to_json() for m, one in some.items()} for name, some in result.baselines.items()},
         "strata": {name: {m: one.to_json() for m, one in some.items()} for name, some in result.strata.items()},
+        "classes": result.classes,
     }
     write_json(folder / "summary.json", body)

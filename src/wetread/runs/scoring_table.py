@@ -41,8 +41,8 @@ class Grid(NamedTuple):
 
 
 def grids(result: Result) -> list[Grid]:
-    """Return the table of all metrics beside the baselines, and that of the strata."""
-    return [_whole(result), _strata(result)]
+    """Return the table of all metrics beside the baselines, that of the strata and that of the classes."""
+    return [_whole(result), _strata(result), _classes(result)]
 
 
 def notes(result: Result) -> list[str]:
@@ -52,6 +52,13 @@ def notes(result: Result) -> list[str]:
     beaten = _not_above(result)
     if beaten:
         lines.append(f"No better than a baseline that saw no image: {', '.join(beaten)}.")
+    for one in coverage["one_sided_sections"]:
+        mine, other = ("draft", "reference") if one["file"] == "drafts" else ("reference", "draft")
+        section = "an impression" if one["section"] == "impression" else one["section"]
+        lines.append(
+            f"{one['count']} {one['file']} have {section} where the {other} has none; the {mine} is scored whole: "
+            "compare the same sections."
+        )
     lines += [
         f"left out: {one['count']} {one['file']} {one['kind'].replace('_', ' ')}: {', '.join(one['first'])}"
         for one in coverage["problems"]
@@ -60,6 +67,14 @@ def notes(result: Result) -> list[str]:
     if coverage["empty_drafts"]:
         policies = [f"{policy} ({', '.join(names)})" for policy, names in coverage["empty_draft_policy"].items()]
         lines.append(f"empty drafts: {coverage['empty_drafts']}; each gets {'; '.join(policies)}.")
+    for name, one in coverage["judges"].items():
+        cost = f", cost {one['cost']:.4f}" if "cost" in one else ""
+        untold = f" ({one['uncounted']} answers did not tell theirs)" if one["uncounted"] else ""
+        lines.append(
+            f"judge {name}: {one['asked']} asked, {one['failed']} failed, {one['cached']} distinct pairs from the cache, "
+            f"{one['requests']} requests ({one['retries']} repeated), tokens {one['prompt_tokens']} in, "
+            f"{one['completion_tokens']} out{untold}{cost}."
+        )
     if coverage["empty_references"]:
         lines.append(f"{coverage['empty_references']} empty references: not scored by any metric that compares.")
     lines.append(
@@ -129,13 +144,14 @@ def latex(result: Result) -> str:
 def json_pieces(result: Result, records: Iterator[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the JSON piece by piece, so that a million reports are never held: ``records`` are the stored lines.
 
-    ``{"coverage", "corpus", "baselines", "strata", "reports"}``; a report has ``{"value", "reason"}`` per metric and guard.
+    ``{"coverage", "corpus", "baselines", "strata", "classes", "reports"}``; a report has ``{"value", "reason"}`` per metric and guard.
     """
     head = {
         "coverage": dict(result.coverage),
         "corpus": _json(result.corpus),
         "baselines": {name: _json(figures) for name, figures in result.baselines.items()},
         "strata": {name: _json(figures) for name, figures in result.strata.items()},
+        "classes": result.classes,
     }
     yield json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}") + ',\n "reports": {'
     mark = "\n"
@@ -193,6 +209,21 @@ def _strata(result: Result) -> Grid:
     more = f"; {len(hidden)} rarer findings are in the JSON" if hidden else ""
     head = ("stratum", "studies", *(f"{name} {_ARROWS[result.corpus[name].better]}" for name in names))
     return Grid(f"strata, by reference{more}", head, tuple(rows))
+
+
+def _classes(result: Result) -> Grid:
+    head = ("class", "references", "tp", "fp", "fn", "precision", "recall", "F1")
+    name = next((name for name in HEADLINES if name in result.classes), "") or next(iter(result.classes), "")
+    rows = [
+        (
+            label,
+            *(f"{one[count]:.0f}" for count in ("support", "tp", "fp", "fn")),
+            *("" if one[share] is None else f"{one[share]:.3f}" for share in ("precision", "recall", "f1")),
+        )
+        for label, one in result.classes.get(name, {}).items()
+    ]
+    more = "; those of other metrics are in the JSON" if len(result.classes) > 1 else ""
+    return Grid(f"classes of {name}{more}", head, tuple(rows))
 
 
 def _studies(figures: Figures) -> int:

@@ -7,13 +7,14 @@ of strata come out. What is sent between processes is small and holds no object 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wetread import metrics
-from wetread.metrics.entry import MetricEntry
+from wetread.metrics.entry import EMPTY_REFERENCE, MetricEntry
 from wetread.metrics.facts import findings_of, is_abnormal, present_of
 from wetread.metrics.weights import Precision, precision_of
 from wetread.records import Report, Score
@@ -25,6 +26,10 @@ GUARDS = ("length_ratio", "duplicate_share", "template_share", "contradiction_sh
 """What stands beside the metrics in every table."""
 DRAFTS = "drafts"
 """The system that is judged."""
+ASKED = ("cached", "requests", "retries", "prompt_tokens", "completion_tokens", "uncounted", "cost")
+"""What is counted of a judge, see ``judges.client.Usage``."""
+MOST_REASONS = 20
+"""Different reasons that are kept apart, per metric and chunk."""
 ENDPOINT = "endpoint"
 """What the needs of a metric say that asks a judge and not a network of its own."""
 
@@ -53,11 +58,30 @@ class Scorer:
         """Metrics that ask an endpoint about each pair; it is not asked about baselines."""
         return tuple(name for name in self.names if any(ENDPOINT in one for one in self.entries[name].spec.needs))
 
-    def judge(self, drafts: Sequence[Report], references: Sequence[Report]) -> dict[str, list[Score]]:
-        """Return the scores of ``judges``."""
+    def judge(
+        self, drafts: Sequence[Report], references: Sequence[Report]
+    ) -> tuple[dict[str, list[Score]], dict[str, Counter[str]]]:
+        """Return the scores of ``judges``, and what asking them took: metric to ``ASKED`` and its numbers."""
         if not self.judges or not drafts:
-            return {name: [] for name in self.judges}
-        return metrics.score(self.judges, drafts, references, entries=self.entries)
+            return {name: [] for name in self.judges}, {}
+        from wetread.metrics.judges.judging import counting  # a client of HTTP, only where it is needed
+
+        with counting() as books:
+            scores = metrics.score(self.judges, drafts, references, entries=self.entries)
+        return scores, {name: Counter({what: getattr(used, what) for what in ASKED}) for name, used in books.items()}
+
+    def beside(self, found: Mapping[str, Sequence[Score]]) -> dict[str, list[Score]]:
+        """Return each report's precision and recall for the metrics whose corpus value is a mean and that have them."""
+        sides: dict[str, list[Score]] = {}
+        for name in self.names:
+            shares = self.entries[name].aggregation.beside
+            for place, what in enumerate(("precision", "recall") if shares is not None else ()):
+                label = f"{name}_{what}"
+                sides[label] = [
+                    Score(label, None if one.value is None or shares is None else shares(one)[place])
+                    for one in found[name]
+                ]
+        return sides
 
     def __call__(self, drafts: Sequence[Report], references: Sequence[Report], flags: Flags) -> dict[str, list[Score]]:
         """Return metric or guard to one score a pair; the judges are not asked."""
@@ -143,6 +167,10 @@ class Done:
     """References that contradict themselves."""
     sections: frozenset[str] = frozenset()
     """Sections that the references have."""
+    unscored: Mapping[str, Counter[str]] = field(default_factory=dict)
+    """Metric to how many drafts have no score for which reason; empty references are not among them."""
+    asked: Mapping[str, Counter[str]] = field(default_factory=dict)
+    """Judge's metric to what asking it took, see ``ASKED``."""
 
 
 def work(scorer: Scorer, chunk: Chunk) -> Done:
@@ -150,6 +178,8 @@ def work(scorer: Scorer, chunk: Chunk) -> Done:
     references = [pair.reference for pair in chunk.pairs]
     cells: dict[str, tuple[list[tuple[str, str]], Cells]] = {}
     lines: tuple[str, ...] = ()
+    unscored: dict[str, Counter[str]] = {}
+    asked: dict[str, Counter[str]] = {}
     starts = {system: len(chunk.kept) if system == DRAFTS else 0 for system in chunk.systems}
     # All systems in one call: what is known of a reference serves each of them.
     together = scorer(
@@ -163,12 +193,14 @@ def work(scorer: Scorer, chunk: Chunk) -> Done:
         found = {name: several[place : place + len(drafts) - start] for name, several in together.items()}
         place += len(drafts) - start
         if system == DRAFTS:
-            found |= scorer.judge(drafts[start:], references[start:])
+            judged, asked = scorer.judge(drafts[start:], references[start:])
+            found |= judged
             if chunk.lines:
                 lines = tuple(_line(pair, found, row) for row, pair in enumerate(chunk.pairs[start:]))
             found = {name: [_read(name, one) for one in chunk.kept] + found[name] for name in (*scorer.names, *GUARDS)}
+            unscored = {name: counted for name in scorer.names if (counted := _unscored(found[name]))}
         columns = Columns()
-        made = columns.cells(found)
+        made = columns.cells(found | scorer.beside(found))
         cells[system] = (columns.names(), made)
     return Done(
         cells,
@@ -176,7 +208,18 @@ def work(scorer: Scorer, chunk: Chunk) -> Done:
         _strata(chunk),
         sum(any(one.denied for one in findings_of(report)) for report in references),
         frozenset(section for report in references for section in report.sections),
+        unscored,
+        asked,
     )
+
+
+def _unscored(scores: Sequence[Score]) -> Counter[str]:
+    """Count the reasons, the rarer ones of very many as one."""
+    found = Counter(one.reason for one in scores if one.value is None and not one.reason.endswith(EMPTY_REFERENCE))
+    kept = Counter(dict(found.most_common(MOST_REASONS)))
+    if len(kept) < len(found):
+        kept["other reasons"] += found.total() - kept.total()
+    return kept
 
 
 def _line(pair: Pair, scores: Mapping[str, Sequence[Score]], row: int) -> str:

@@ -23,6 +23,8 @@ from wetread.studies.reports import Entry, Role, open_entries
 
 PATIENTS = ("patient", "patient_id", "subject_id")
 """Names of the column with the patient, the first that is there counts."""
+BUILT_IN = ("reference", "finding")
+"""Names of the strata that every scoring has; a metadata column of such a name is called ``column:`` and its name."""
 SHOWN = 10
 """Entries of each kind of problem that are named."""
 _BATCH = 512
@@ -60,7 +62,7 @@ class Pair(NamedTuple):
     meta: Mapping[str, Any]
     """Metadata of the reference, then of the draft; ``age`` also as ``age_band``."""
     patient: str
-    """Patient, or the study where none is named."""
+    """``patient`` and the patient, or ``study`` and the id where none is named: an id may be another's patient."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,17 @@ class Matched:
         nothing = digest(Report())
         return self._number(f"SELECT COALESCE(SUM(copies), 0) FROM {_TABLES[role]}_texts WHERE digest = ?", nothing)
 
+    def one_sided(self, section: str, role: Role) -> int:
+        """Return the number of studies of which this file alone has the section; an empty report has none to compare."""
+        has = {table: f"TRIM({table}.{section}, ' ' || CHAR(9, 10, 11, 12, 13)) != ''" for table in _TABLES.values()}
+        mine = _TABLES[role]
+        (other,) = set(_TABLES.values()) - {mine}
+        nothing = digest(Report())
+        return self._number(
+            "SELECT COUNT(*) FROM pairs p JOIN refs ON refs.id = p.id JOIN drafts ON drafts.id = p.id "
+            f"WHERE {has[mine]} AND NOT {has[other]} AND p.refs != ? AND p.drafts != ?", nothing, nothing,
+        )  # fmt: skip
+
     def _number(self, query: str, *given: bytes) -> int:
         found: int = self._store.execute(query, given).fetchone()[0]
         return found
@@ -240,7 +253,8 @@ def match(
     store.execute("CREATE TABLE pairs (number INTEGER PRIMARY KEY, id TEXT, patient TEXT, drafts BLOB, refs BLOB)")
     store.execute(
         "INSERT INTO pairs SELECT ROW_NUMBER() OVER (ORDER BY r.id) - 1, r.id, "
-        "CASE WHEN r.patient != '' THEN r.patient WHEN d.patient != '' THEN d.patient ELSE r.id END, d.digest, r.digest "
+        "CASE WHEN r.patient != '' THEN 'patient ' || r.patient WHEN d.patient != '' THEN 'patient ' || d.patient "
+        "ELSE 'study ' || r.id END, d.digest, r.digest "
         "FROM refs r JOIN drafts d ON d.id = r.id WHERE r.usable = 1 AND d.usable = 1 AND r.copies = 1 AND d.copies = 1"
     )
     for table in _TABLES.values():
@@ -302,8 +316,17 @@ def _load(
     return total, problems
 
 
+def column(name: str) -> str:
+    """Return what a metadata column is called as a stratum.
+
+    >>> column("Site"), column("reference")
+    ('site', 'column:reference')
+    """
+    return f"column:{name.lower()}" if name.lower() in BUILT_IN else name.lower()
+
+
 def _meta(ref: str, draft: str) -> dict[str, Any]:
-    meta = {**json.loads(draft), **json.loads(ref)}
+    meta = {column(name): value for name, value in (json.loads(draft) | json.loads(ref)).items()}
     if "age" in meta and "age_band" not in meta:
         band = _age_band(meta["age"])
         if band:

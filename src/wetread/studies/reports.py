@@ -4,24 +4,27 @@ What is read
 ------------
 Every entry has an id and a report. The report is ``findings`` and ``impression``, or ``report`` (a text, or an object with
 these two), in ReXrank's JSON ``model_prediction`` (drafts), ``report`` or ``section_findings`` and ``section_impression``
-(references). All further columns whose values are words or numbers are metadata. Ids are compared as text, so 7 and "7"
+(references); there a draft is ``model_prediction`` and nothing else, for the other texts are the references. All further columns
+whose values are words or numbers are metadata. Ids are compared as text, so 7 and "7"
 are the same study.
 
 What cannot be used
 -------------------
-An entry without an id, without text or that cannot be read says so (``Entry.problem``); the others go on.
+An entry without an id, without text or that cannot be read says so (``Entry.problem``), and so does one of JSON with a key
+twice: nobody can tell which is meant. The others go on. A CSV with a column twice is refused.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from wetread.errors import StudyError, UsageError
 from wetread.records import Report
-from wetread.studies.tables import ID_COLUMNS, SECTION_COLUMNS, TEXT_COLUMNS, csv_rows, json_lines
+from wetread.studies.tables import ID_COLUMNS, SECTION_COLUMNS, TEXT_COLUMNS, JsonObject, csv_rows, json_lines
 from wetread.studies.texts import BOM, check, empty
 
 Role = Literal["references", "drafts"]
@@ -31,7 +34,9 @@ PREDICTION = "model_prediction"
 """Where ReXrank's JSON holds the draft."""
 SUFFIXES = (".jsonl", ".csv", ".json")
 """Kinds of file that can be read."""
-_NOT_META = frozenset({*IDS, *TEXT_COLUMNS, *SECTION_COLUMNS, PREDICTION, "section_findings", "section_impression"})
+_HELD_TEXTS = (*TEXT_COLUMNS, *SECTION_COLUMNS, PREDICTION, "section_findings", "section_impression")
+_NOT_META = frozenset({*IDS, *_HELD_TEXTS})
+_BOARD = frozenset({PREDICTION, "section_findings", "section_impression", "context", "image_path"})
 _TEXTS = ("report", *(name for name in TEXT_COLUMNS if name != "report"))
 
 
@@ -111,28 +116,21 @@ def _csv(path: Path, role: Role) -> Iterator[tuple[int, Mapping[str, Any] | str]
         raise empty(path.name)
     header = [cell.strip() for cell in first[1]]
     names = {cell.lower() for cell in header}
-    texts = (*TEXT_COLUMNS, *SECTION_COLUMNS, PREDICTION, "section_findings", "section_impression")
-    if not names & set(IDS) or not names & set(texts):
+    if not names & set(IDS) or not names & set(_HELD_TEXTS):
         raise UsageError(
-            f"{path.name}: the header must name an id ({', '.join(IDS)}) and a text ({', '.join(texts)}); "
+            f"{path.name}: the header must name an id ({', '.join(IDS)}) and a text ({', '.join(_HELD_TEXTS)}); "
             f"there are: {', '.join(header[:20])}."
         )
+    twice = [name for name, count in Counter(cell.lower() for cell in header).items() if name and count > 1]
+    if twice:
+        raise UsageError(f"{path.name}: columns are there more than once: {', '.join(twice)}; keep one of each.")
     for line, row in rows:
         if len(row) != len(header):
             yield line, f"{len(row)} fields where {len(header)} must be; quote texts with commas"
         elif any("\0" in cell for cell in row):
             yield line, "a NUL byte in it"
         else:
-            yield line, dict(zip(reversed(header), reversed(row), strict=True))
-
-
-class JsonObject(dict[str, Any]):
-    """A JSON object that remembers its repeated keys; for ``json.loads(…, object_pairs_hook=JsonObject)``."""
-
-    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.pairs = pairs if len(pairs) != len(self) else None
-        """All keys and values, where a key is repeated; else None."""
+            yield line, dict(zip(header, row, strict=True))
 
 
 def read_json(path: Path) -> Any:
@@ -148,16 +146,33 @@ def read_json(path: Path) -> Any:
 def _json(path: Path, role: Role) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     data = read_json(path)
     if isinstance(data, list):
-        for number, one in enumerate(data, start=1):
-            yield number, one if isinstance(one, dict) else f"a JSON {type(one).__name__} where an object must be"
-        return
-    if not isinstance(data, JsonObject) or not data:
+        found = data
+    elif isinstance(data, JsonObject) and data:
+        found = [_named(study, one) for study, one in data.pairs or data.items()]
+    else:
         raise StudyError(f"{path.name}: {{study id: {{…}}}} or a list of objects must be in it.")
-    for number, (study, one) in enumerate(data.pairs or data.items(), start=1):
-        if isinstance(one, dict):
-            yield number, {**one, "study": study}
+    board = any(isinstance(one, dict) and any(key.strip().lower() in _BOARD for key in one) for one in found)
+    for number, one in enumerate(found, start=1):
+        if not isinstance(one, JsonObject):
+            yield number, f"a JSON {type(one).__name__} where an object must be"
+        elif one.twice:
+            yield number, one.twice
         else:
-            yield number, {"study": study, "report": one}
+            yield number, _predicted(one) if board and role == "drafts" else one
+
+
+def _named(study: str, held: Any) -> JsonObject:
+    """Return the entry of ReXrank's object with its id in it; a value that is no object is the report."""
+    if not isinstance(held, JsonObject):
+        return JsonObject([("study", study), ("report", held)])
+    pairs = [(key, value) for key, value in held.pairs or held.items() if key.strip().lower() not in IDS]
+    return JsonObject([("study", study), *pairs])
+
+
+def _predicted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of ReXrank's JSON without its reference, which must never stand in for a draft."""
+    other = {*_HELD_TEXTS} - {PREDICTION}
+    return {key: value for key, value in entry.items() if key.strip().lower() not in other}
 
 
 def _entry(line: int, record: Mapping[str, Any], role: Role, read: Callable[[str], Report]) -> Entry:
@@ -175,9 +190,11 @@ def _entry(line: int, record: Mapping[str, Any], role: Role, read: Callable[[str
     }
     if isinstance(names.get("context"), str):
         meta = {**_context(names["context"]), **meta}
-        del meta["context"]
+        meta.pop("context", None)
     try:
         study.encode()
+        if "\0" in study:
+            raise ValueError("a NUL character in the id")
         report = _report(names, role, read)
         report.text.encode()
     except UnicodeEncodeError:
@@ -203,7 +220,7 @@ def _report(names: Mapping[str, Any], role: Role, read: Callable[[str], Report])
         return _sections(names, tuple(f"section_{name}" for name in SECTION_COLUMNS))
     if any(name in names for name in order):
         return Report()
-    raise ValueError("no text in it")
+    raise ValueError(f"no text in it, in ReXrank's JSON no {PREDICTION!r}" if role == "drafts" else "no text in it")
 
 
 def _sections(held: Mapping[str, Any], names: Sequence[str]) -> Report:
@@ -215,6 +232,8 @@ def _text(value: Any, name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"{name!r} is a {type(value).__name__}")
+    if "\0" in value:  # no text has one; as a bare byte it makes the file a binary one
+        raise ValueError(f"a NUL character in {name!r}")
     return value
 
 

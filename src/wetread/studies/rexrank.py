@@ -16,7 +16,8 @@ from typing import Any
 from wetread.errors import StudyError, UsageError, WetreadError
 from wetread.records import Image, Sex, Study
 from wetread.studies.open import Problem, open_study
-from wetread.studies.reports import JsonObject, read_json
+from wetread.studies.reports import read_json
+from wetread.studies.tables import JsonObject
 from wetread.studies.texts import check
 
 PREDICTION = "model_prediction"

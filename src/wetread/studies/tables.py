@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import TextIOWrapper
@@ -219,6 +219,24 @@ def csv_rows(path: Path, moved: Callable[[int], None] = lambda position: None) -
                 raise not_utf8(path.name, raw) from None
 
 
+class JsonObject(dict[str, Any]):
+    """A JSON object that remembers its repeated keys; for ``json.loads(…, object_pairs_hook=JsonObject)``."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs if len(pairs) != len(self) else None
+        """All keys and values, where a key is repeated; else None."""
+
+    @property
+    def twice(self) -> str:
+        """Says which key is repeated, here or in an object of its values; empty: none."""
+        if self.pairs is not None:
+            seen: set[str] = set()
+            key = next(key for key, _ in self.pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            return f"the key {key!r} is there more than once"
+        return next((one.twice for one in self.values() if isinstance(one, JsonObject) and one.twice), "")
+
+
 def json_lines(
     path: Path, moved: Callable[[int], None] = lambda position: None
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -235,14 +253,16 @@ def json_lines(
             if not data.strip():
                 continue
             try:
-                record = json.loads(data.decode("utf-8"))
+                record = json.loads(data.decode("utf-8"), object_pairs_hook=JsonObject)
             except UnicodeDecodeError as error:
                 yield number, f"not UTF-8 (byte 0x{data[error.start]:02x})"
             except (ValueError, RecursionError) as error:
                 yield number, f"not JSON ({str(error).partition(':')[0]})"
             else:
-                what = type(record).__name__
-                yield number, record if isinstance(record, dict) else f"a JSON {what} where an object must be"
+                if isinstance(record, JsonObject):
+                    yield number, record.twice or record
+                else:
+                    yield number, f"a JSON {type(record).__name__} where an object must be"
 
 
 class _Layout(NamedTuple):
@@ -296,6 +316,8 @@ def _string(value: Any, key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"{key!r} is a {type(value).__name__}; a text must be")
+    if "\0" in value:
+        raise ValueError(f"{key!r} holds a NUL character, which no text has")
     try:
         value.encode()
     except UnicodeEncodeError:

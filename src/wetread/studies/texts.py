@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
         name, data = "standard input", sys.stdin.buffer.read()
     else:
         name = path.name
-        check(path)
+        check(path, " Name one, or - for standard input.")
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -50,8 +50,8 @@ def read_text(path: Path) -> str:
     return " " + text[1:] if text.startswith(BOM) else text
 
 
-def check(path: Path) -> int:
-    """Return the size of a file in bytes.
+def check(path: Path, advice: str = " Name one.") -> int:
+    """Return the size of a file in bytes; ``advice`` ends the message where there is none.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def check(path: Path) -> int:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise _missing(path, error) from error
+        raise _missing(path, error, advice) from error
     if not stat.S_ISREG(mode):
         raise UsageError(f"{name or path} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}; name one file.")
     try:
@@ -80,14 +80,41 @@ def check(path: Path) -> int:
     return path.stat().st_size
 
 
-def _missing(path: Path, error: OSError) -> MissingError:
+def keep_apart(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Refuse to write over a file that is read, or two outputs into one file.
+
+    Parameters
+    ----------
+    outputs
+        Option to the file that it writes; None and ``-`` write none.
+    inputs
+        Files that are read.
+
+    Raises
+    ------
+    UsageError
+        Names the option.
+    """
+    read = list(inputs)
+    seen: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None or str(path) == "-":
+            continue
+        if path.exists() and any(one.exists() and path.samefile(one) for one in read):
+            raise UsageError(f"{option} {path.name} is the file that is read; name another.")
+        other = seen.setdefault(path.resolve(), option)
+        if other != option and (path.is_file() or not path.exists()):
+            raise UsageError(f"{option} and {other} both write {path.name}; name two files.")
+
+
+def _missing(path: Path, error: OSError, advice: str) -> MissingError:
     try:
         near = nearest(path.name, [entry.name for entry in path.absolute().parent.iterdir()])
     except OSError:
         near = ""
     shown = str(path) if len(str(path)) <= _LONGEST_NAME else str(path)[:_LONGEST_NAME] + "…"
     why = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
-    return MissingError(f"there is no file {shown!r}{why}.{near} Name one, or - for standard input.")
+    return MissingError(f"there is no file {shown!r}{why}.{near}{advice}")
 
 
 def _refuse_binary(name: str, data: bytes) -> None:

@@ -9,7 +9,8 @@ error weighing .5 and a negligible one 0. With N the weight of all reference fin
 
 0 is what a normal template gets on an abnormal study. Missing findings act through N alone. The prompt is ours. The
 official reader repairs broken JSON and takes ``{}`` for a perfect draft; here an answer that is incomplete, contradicts
-itself or names findings that it does not list is not scored. A grade outside the list weighs .25, as published.
+itself, names findings that it does not list or leaves one of its findings unaccounted for is not scored. A grade outside the
+list weighs .25, as published.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def read(text: str) -> Verdict:
     Raises
     ------
     Unreadable
-        When the answer is no JSON, lacks a list, names a finding that is not listed, or contradicts itself.
+        When the answer is no JSON, lacks a list, names a finding that is not listed, says nothing of one that is, or
+        contradicts itself.
     """
     answer = read_json(text)
     reference, predicted = (_graded(answer, name) for name in ("reference_findings", "predicted_findings"))
@@ -98,6 +100,13 @@ def read(text: str) -> Verdict:
     matched = _matches(answer, reference, predicted)
     if set(missing) & set(matched) or set(false) & set(matched.values()):
         raise Unreadable("a finding is matched and yet false or missing")
+    paired = {match["pred_id"] for match in _list(answer, "matched_findings")}
+    for what, listed, said in (
+        ("the reference is neither matched nor missing", reference, {*matched, *missing}),
+        ("the draft is neither matched nor false", predicted, {*paired, *false}),
+    ):
+        if not listed.keys() <= said:
+            raise Unreadable(f"a finding of {what}")
     attributes = _attribute_errors(errors, reference, predicted)
     return crimson_verdict(reference, predicted, list(matched), false, missing, attributes)
 
@@ -132,7 +141,7 @@ def crimson_verdict(
     return Verdict(round(value, DIGITS) + 0.0, {name: float(count) for name, count in counts.items()})
 
 
-RUBRIC = Rubric("crimson", "1", SYSTEM, USER, read)
+RUBRIC = Rubric("crimson", "2", SYSTEM, USER, read)
 """The question. A draft without text is judged like any other: 1 on a normal study, 0 or less on another."""
 
 
@@ -217,7 +226,7 @@ def _attribute_errors(
 
 CRIMSON = MetricEntry(
     MetricSpec(
-        "crimson", "higher", (-1.0, 1.0), CHEST_XRAY, "1", needs=("judge endpoint",),
+        "crimson", "higher", (-1.0, 1.0), CHEST_XRAY, "2", needs=("judge endpoint",),
         source="CRIMSON (arXiv 2603.06183), weights and formula of crimson-score 0.2.0; our prompt; corpus: mean",
         empty_draft="what the judge says of it",
     ),

@@ -14,6 +14,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -37,6 +38,7 @@ _TAG = re.compile(r"<(?=\s*/?\s*(?:reference|draft)_report|/?s>|\|)", re.IGNOREC
 _THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 _THINKING = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
+_books: ContextVar[dict[str, Usage] | None] = ContextVar("books", default=None)
 T = TypeVar("T")
 
 
@@ -136,7 +138,21 @@ def judge(
     MissingError
         When no endpoint is named.
     """
+    books = _books.get()
+    if usage is None and books is not None:
+        usage = books.setdefault(rubric.metric, Usage())
     return run(judge_async(rubric, drafts, references, endpoint, cache=cache, progress=progress, usage=usage))
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[dict[str, Usage]]:
+    """Count what ``judge`` does within, by metric, where no ``usage`` is given: for callers that know metrics by name only."""
+    books: dict[str, Usage] = {}
+    token = _books.set(books)
+    try:
+        yield books
+    finally:
+        _books.reset(token)
 
 
 async def judge_async(

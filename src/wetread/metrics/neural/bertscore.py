@@ -10,7 +10,7 @@ goes to the cache is the result of a pair, three numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,7 +27,7 @@ from wetread.errors import MissingError
 from wetread.metrics.bertscore import LAYER
 from wetread.metrics.cache import Cache, Features
 from wetread.metrics.encoder import Encoder, default_cache
-from wetread.metrics.neural.packed import BertShape, PackedBert, check_names
+from wetread.metrics.neural.packed import BertShape, PackedBert, check_finite, check_names
 from wetread.metrics.neural.products import best_device, dense, dtype_of, filled
 from wetread.metrics.weights import Precision, fingerprint
 
@@ -36,6 +36,8 @@ VERSION = "2"
 KEPT = 131_072
 """Tokens whose vectors are kept in memory, some 400 MB at 768 dimensions; also the most that is encoded for one round."""
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+_UNMERGED = re.compile(r"<.*>|madeupword\d+")
+"""Entries of the official vocabulary that no merge makes, besides the bytes."""
 _REPAIR = "fetch distilbert/distilroberta-base anew, or name another folder with --weights."
 _UNUSED = re.compile(r"lm_head\.|(roberta\.)?pooler\.|(roberta\.)?embeddings\.position_ids$")
 
@@ -216,12 +218,29 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
     lacking = [name for name in _SPECIAL if name not in vocabulary]
     if lacking:
         raise MissingError(f"BERTScore: {folder / 'vocab.json'} has no {', '.join(lacking)}; {_REPAIR}")
+    _check_merges(folder, vocabulary, merges)
     tokenizer = Tokenizer(BPE(vocabulary, merges, unk_token="<unk>"))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(
         [AddedToken(name, lstrip=name == "<mask>", normalized=False, special=True) for name in _SPECIAL]
     )
     return tokenizer
+
+
+def _check_merges(folder: Path, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+    """Refuse merges that are not those of the vocabulary (``MissingError``): texts would fall into other tokens, unnoticed."""
+    made = {left + right for left, right in merges}
+    unmade = [word for word in vocabulary if len(word) > 1 and word not in made and not _UNMERGED.fullmatch(word)]
+    unknown = [word for word in made if word not in vocabulary]
+    faults = [
+        f"{what}, {len(words)} of them, {min(words)!r} among them"
+        for what, words in (("no merges make entries of vocab.json", unmade), ("merges make no entry of it", unknown))
+        if words
+    ]
+    if faults:
+        raise MissingError(
+            f"BERTScore: merges.txt in {folder} does not belong to vocab.json or is cut short: {'; '.join(faults)}; {_REPAIR}"
+        )
 
 
 def _read_weights(folder: Path, shape: BertShape) -> dict[str, torch.Tensor]:
@@ -239,4 +258,5 @@ def _read_weights(folder: Path, shape: BertShape) -> dict[str, torch.Tensor]:
         ) from error
     found = {name.removeprefix("roberta."): tensor for name, tensor in held.items() if not _UNUSED.match(name)}
     check_names(found, shape.names(), f"BERTScore: {file}")
+    check_finite(found, f"BERTScore: {file}")
     return found

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wetread.errors import MissingError
 from wetread.metrics.cache import Features
-from wetread.metrics.neural.packed import BertShape, PackedBert, check_names
+from wetread.metrics.neural.packed import BertShape, PackedBert, check_finite, check_names
 from wetread.metrics.neural.products import best_device, dense, dtype_of, filled
 from wetread.metrics.weights import Precision, WeightsSpec, fingerprint, locate
 
@@ -68,6 +68,7 @@ class CheXbert:
             names[f"linear_heads.{number}.bias"] = (classes,)
         used = {name: value for name, value in state.items() if name not in _UNUSED}
         check_names(used, names, str(folder / CHECKPOINT))
+        check_finite(used, f"CheXbert: {folder / CHECKPOINT}")
         self._tokenizer, self._first, self._last = read_tokenizer(tokenizer / VOCABULARY, shape.words)
         where = torch.device(device) if device else best_device()
         encoder = {name.removeprefix(_BERT): value for name, value in used.items() if name.startswith(_BERT)}

@@ -21,6 +21,7 @@ from wetread.metrics.encoder import opened
 from wetread.metrics.entry import check_lengths
 from wetread.metrics.judges.green import NOTHING, RUBRIC
 from wetread.metrics.judges.judging import EMPTY_REFERENCE, Rubric, Unreadable, Verdict, read_answer
+from wetread.metrics.neural.packed import check_finite
 from wetread.metrics.weights import Precision, WeightsSpec, fingerprint, locate
 from wetread.records import Report, Score
 
@@ -98,6 +99,7 @@ class LocalJudge:
             raise MissingError(f"GREEN: {where} cannot be loaded ({type(error).__name__}: {what}).") from error
         model, info = loaded
         _refuse(where, info)
+        check_finite(model.state_dict(), f"GREEN: {where}")
         self.model: Any = model.to(self.device).eval()
         self.signature = f"{rubric.signature}|{fingerprint(_files(where))}|bf16 on {self.device.type}|{NEW_TOKENS}"
 

@@ -345,6 +345,28 @@ def _bucket(distance: Tensor) -> Tensor:
     return torch.where(distance > 0, half, 0) + torch.where(size < near, size, far)
 
 
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that hold NaN or infinite numbers (``MissingError`` that names the tensors).
+
+    A network of such weights gives labels all the same: the greatest of NaNs is the first class.
+
+    Parameters
+    ----------
+    tensors
+        Weights by name.
+    what
+        What the file is called in the message.
+    """
+    spoilt = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    if spoilt:
+        raise MissingError(f"{what} holds NaN or infinite numbers in {_listed(spoilt)}. Fetch the official file again.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # Least and greatest take one pass and no memory; NaN passes through both.
+    return not tensor.numel() or bool(torch.isfinite(torch.stack(tensor.detach().aminmax())).all())
+
+
 def check_names(found: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], what: str) -> None:
     """Refuse weights that lack a name, have one too many or one of another shape (``MissingError`` that names them).
 

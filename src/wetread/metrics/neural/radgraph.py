@@ -32,7 +32,7 @@ from wetread.metrics.neural.radgraph_archive import ENCODER, WEIGHTS, Archive, c
 from wetread.metrics.neural.radgraph_heads import Found, Heads
 from wetread.metrics.weights import Precision
 
-VERSION = "2"
+VERSION = "3"
 """Changes when the same checkpoint may give another graph."""
 ENTITIES, RELATIONS = "entities", "relations"
 """Names of the features of a text, which hold numbers only: see ``radgraph_heads.Found``."""
@@ -113,7 +113,8 @@ class Wordpieces:
         ids = [one for word in pieces for one in word]
         added = len(self.start) + len(self.end)
         room = self.size - added
-        parts = [tuple(ids[at : at + room]) for at in range(0, len(ids), room)]
+        # Words without any word piece are read as well, each as a vector of zeros, from a segment of special tokens alone.
+        parts = [tuple(ids[at : at + room]) for at in range(0, max(len(ids), bool(words)), room)]
         if self.adds:
             parts = [(*self.start, *part, *self.end) for part in parts]
         flat = [one for part in parts for one in part]
@@ -170,7 +171,7 @@ class RadGraphModel:
         return sum(map(len, pieces)) + len(self.wordpieces.start) + len(self.wordpieces.end)
 
     def run(self, texts: Sequence[str]) -> list[Features]:
-        """Return entities and relations of each text. A text without words, or with nothing that can be tokenized, has no entities."""
+        """Return entities and relations of each text. A text without words, or with nothing that the encoder could read, has no entities."""
         none = np.empty((0, 3), dtype=np.int32)
         found: list[Found] = [(none, none) for _ in texts]
         cuts = [self.wordpieces.cut(words_of(text, self.name)) for text in texts]

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 
 from wetread.errors import MissingError
-from wetread.metrics.weights import fingerprint
+from wetread.metrics.neural.packed import check_finite
+from wetread.metrics.radgraph import WEIGHTS as SPECS
+from wetread.metrics.weights import fingerprint, where_from
 from wetread.models.hub import check_reachable
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "weights.th", "vocabulary"
@@ -211,8 +213,7 @@ def _source(folder: Path, name: str) -> Path:
         if (place / WEIGHTS).is_file() and (place / VOCABULARY / f"{name}__ner_labels.txt").is_file():
             return place
     raise MissingError(
-        f"{name}: neither {name}.tar.gz nor {name}/{name}.tar.gz is in {folder}. It comes from StanfordAIMI/RRG_scorers on "
-        "the Hugging Face hub; put it into radgraph/ of the folder that --weights or WETREAD_WEIGHTS names."
+        f"{name}: neither {name}.tar.gz nor {name}/{name}.tar.gz is in {folder}. {where_from(SPECS[name])}"
     )
 
 
@@ -323,6 +324,7 @@ def _check(archive: Archive, source: Path) -> None:
             raise MissingError(f"{archive.name}: {source} has {what}; only the official checkpoints can be read.")
     heads = {key: value for key, value in archive.state.items() if not key.startswith(ENCODER)}
     check_names(heads, shapes, f"{archive.name}: {WEIGHTS} in {source}")
+    check_finite(archive.state, f"{archive.name}: {WEIGHTS} in {source}")
 
 
 def _list(names: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from wetread.errors import MissingError
 from wetread.metrics.cache import Features
 from wetread.metrics.encoder import opened
 from wetread.metrics.neural.foreign import Foreign
-from wetread.metrics.neural.packed import BertShape, Kind, PackedBert
+from wetread.metrics.neural.packed import BertShape, Kind, PackedBert, check_finite
 from wetread.metrics.neural.products import best_device, dense, dtype_of, filled, padded
 from wetread.metrics.ratescore import TYPES, Entity
 from wetread.metrics.weights import Precision, fingerprint
@@ -33,7 +33,7 @@ SENTENCE = 512
 """Tokens of a sentence that are read, special tokens included."""
 ENTITY = 30
 """Tokens of an entity that are read, special tokens included."""
-VERSION = "2"
+VERSION = "3"
 """Changes when the same weights may give another label or vector."""
 _SETTINGS = "tokenizer_config.json"
 _REPAIR = "use the official files of the hub, see --weights."
@@ -86,14 +86,16 @@ class EntityFinder:
         return found
 
     def label(self, texts: Sequence[str]) -> list[tuple[list[str], list[str]]]:
-        """Return the tokens of each sentence, special ones included, and the label of each."""
+        """Return the tokens of each sentence, special ones and ``[UNK]`` included, and the label of each."""
         rows = [self.tokenizer.encode(text) for text in texts]
         with torch.inference_mode():
             hidden = self._encoder.tokens([row.ids for row in rows])
             chosen = dense(filled(hidden), *self._head)[: len(hidden)].argmax(dim=1).cpu()
         parts = torch.split(chosen, [len(row.ids) for row in rows])
+        # A row's own tokens spell out what the vocabulary lacks; upstream names each token by its number.
         return [
-            (row.tokens, [self.labels[label] for label in part.tolist()]) for row, part in zip(rows, parts, strict=True)
+            ([str(self.tokenizer.id_to_token(one)) for one in row.ids], [self.labels[label] for label in part.tolist()])
+            for row, part in zip(rows, parts, strict=True)
         ]
 
     def entities(self, tokens: Sequence[str], labels: Sequence[str]) -> list[Entity]:
@@ -343,6 +345,7 @@ def _load(kind: Any, folder: Path) -> Any:
     said = "; ".join(f"{fault} {', '.join(names[:5])}" for fault, names in faults.items() if names)
     if said:
         raise MissingError(f"RaTEScore: the weights in {folder} {said}; {_REPAIR}")
+    check_finite(model.state_dict(), f"RaTEScore: {folder}")
     return model.eval()
 
 
