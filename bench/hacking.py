@@ -169,7 +169,8 @@ def above(honests: Sequence[Honest], hacks: Iterable[str], names: Sequence[str])
 
 def judges() -> list[str]:
     """Return the clinical metrics and the rewards that are tried."""
-    return [*perturbations.clinical(), *rewards.RECIPES]
+    offline = [name for name, one in rewards.RECIPES.items() if not any(metrics.get(m).spec.needs for m in one.metrics)]
+    return [*perturbations.clinical(), *offline]
 
 
 def main() -> None:

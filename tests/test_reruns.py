@@ -20,6 +20,7 @@ from wetread.records import Generation, Image, Report, Sampling, Study
 from wetread.runs import evaluate
 from wetread.runs.draft import draft
 from wetread.runs.store import RunFolder, write_json
+from wetread.studies import phantom
 
 
 def run(*words: object) -> int:
@@ -174,6 +175,7 @@ def test_a_bare_command_shows_its_help(capsys):
 )
 def test_a_refused_config_leaves_no_run_folder(tmp_path, setting, said, capsys):
     out = tmp_path / "run"
+    phantom.write(tmp_path, 16, seed=0, size=64)
     assert run(
         "train", "sft", "--out", out, "--set", f"data.path={tmp_path}", "--set", "optim.batch=8", "--set", setting
     ) in (2, 3)
