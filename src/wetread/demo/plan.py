@@ -1,4 +1,4 @@
-"""How much the demo does: the full form fits in 10 minutes on 2 cores and 4 GB, the quick one in 3 minutes.
+"""How much the demo does: the full form takes about 10 minutes on 2 cores and 4 GB, the quick one 3 minutes.
 
 What is trained is said by the recipe `phantom`; here is only what the demo changes of it, and how many studies it makes.
 """
