@@ -142,7 +142,7 @@ def estimate(
     if not kept:
         return Estimate(None, None, None, 0)
     _, matrix = aggregation.counts_matrix(list(kept.values()))
-    grouped = _by_cluster(matrix, list(kept), clusters)
+    grouped = by_cluster(matrix, list(kept), clusters)
     value = float(aggregation.aggregate_counts(matrix.sum(axis=0)))
     values = _resampled(aggregation, [grouped], resamples, seed)[0]
     low, high = _interval(values, level)
@@ -182,7 +182,7 @@ def paired(
     keys = aggregation.keys([*left, *right])
     matrices = [aggregation.counts_matrix(side, keys)[1] for side in (left, right)]
     first, second = (float(aggregation.aggregate_counts(matrix.sum(axis=0))) for matrix in matrices)
-    grouped = [_by_cluster(matrix, kept, clusters) for matrix in matrices]
+    grouped = [by_cluster(matrix, kept, clusters) for matrix in matrices]
     values_a, values_b = _resampled(aggregation, grouped, resamples, seed)
     differences = values_a - values_b
     low, high = _interval(differences, level)
@@ -208,7 +208,7 @@ def interval(
     if not kept:
         return Estimate(None, None, None, 0)
     matrix = np.array([[values[study], 1.0] for study in kept], dtype=np.float64)
-    grouped = _by_cluster(matrix, kept, clusters)
+    grouped = by_cluster(matrix, kept, clusters)
     low, high = _interval(_resampled(MEAN, [grouped], resamples, seed)[0], level)
     return Estimate(_plain(float(matrix[:, 0].mean())), low, high, len(kept))
 
@@ -285,7 +285,7 @@ def percentiles(values: Floats, level: float = LEVEL) -> tuple[float | None, flo
     return _interval(values, level)
 
 
-def _by_cluster(matrix: Floats, studies: Sequence[str], clusters: Mapping[str, str] | None) -> Floats:
+def by_cluster(matrix: Floats, studies: Sequence[str], clusters: Mapping[str, str] | None) -> Floats:
     """Sum the rows of each patient, shape (n, k) to (patients, k); patients in the order of their ids."""
     if clusters is None:
         return matrix

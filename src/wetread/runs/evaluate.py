@@ -131,8 +131,14 @@ def baselines(training: Sequence[Study], studies: Sequence[Study] = ()) -> dict[
     return models
 
 
-def judge(name: str, drafts: Sequence[Draft | None], studies: Sequence[Study], run: RunFolder) -> System:
-    """Score a system by every metric and guard, and write ``scores-NAME.jsonl``.
+def judge(
+    name: str,
+    drafts: Sequence[Draft | None],
+    studies: Sequence[Study],
+    run: RunFolder,
+    names: Sequence[str] = METRICS,
+) -> System:
+    """Score a system by the metrics ``names`` and every guard, and write ``scores-NAME.jsonl``.
 
     An unreadable draft is the model's doing and is scored as the empty report it is; a failed generation is ours and is
     not scored.
@@ -140,7 +146,7 @@ def judge(name: str, drafts: Sequence[Draft | None], studies: Sequence[Study], r
     pairs = [(draft, study.report) for draft, study in zip(drafts, studies, strict=True)]
     reports = [draft.report for draft, _ in pairs if draft is not None]
     references = [report or Report() for draft, report in pairs if draft is not None]
-    found = dict(metrics.score(METRICS, reports, references))
+    found = dict(metrics.score(names, reports, references))
     found |= {guard: guards.get(guard)(reports, references) for guard in GUARDS}
     scores = {metric: _spread(drafts, studies, values, metric) for metric, values in found.items()}
     lines = run.lines(f"scores-{slug(name)}")

@@ -1,0 +1,305 @@
+"""The page of UniRG's ablation: tables and plots out of the scores that its jobs left."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ablation import arms, measure, planted, plots
+from ablation import unirg_views as views
+from ablation.arms import Plan
+from ablation.jobs import Took
+from ablation.tables import Drafted, Setting, better, difference, differences, digits_of, named, table, title, values
+from wetread.records import Study
+from wetread.rewards.rules import PANEL
+from wetread.runs import evaluate, seeds
+from wetread.runs.store import JsonLines, write_atomic
+from wetread.studies import folder
+
+NAME = "unirg_phantom"
+HEAD = (
+    "findings_f1", "findings_f1_macro", "errors_total", "errors_significant", "length_ratio", "template_share",
+    "duplicate_share", "contradiction_share",
+)  # fmt: skip
+CLAIMED = ("findings_f1", "errors_total", *PANEL)
+"""What the two-step model must be better in than SFT of the same compute."""
+FEWER = 0.20
+"""Share of the errors that are to go."""
+GROUPS: Mapping[str, str] = {"seen": "sites that were trained on", "unseen": "site that was not"}
+
+
+class Results:
+    """Everything that was scored on one group of studies.
+
+    Parameters
+    ----------
+    plan, out
+        What was done, and where.
+    group
+        ``seen`` or ``unseen``.
+    studies
+        Its studies.
+    """
+
+    name = NAME
+    """What the names of plots begin with."""
+
+    def __init__(self, plan: Plan, out: Path, group: str, studies: Sequence[Study]) -> None:
+        self.plan, self.out, self.group, self.studies = plan, out, group, studies
+        self.setting = Setting.of(studies, plan.resamples)
+
+    def folders(self, name: str, prior: str = "") -> list[Path]:
+        """Return where a system's scores lie, a training after another."""
+        wheres = [name] if name in evaluate.BASELINES else [f"seed{seed}/{name}" for seed in self.plan.seeds]
+        return [arms.scored_folder(self.out, self.group, where, prior) for where in wheres]
+
+    def system(self, name: str, prior: str = "", shown: str = "") -> Drafted:
+        """Return a system by its name in the arms or the baselines."""
+        return Drafted(shown or name, tuple(measure.scores(one, name) for one in self.folders(name, prior)))
+
+    def systems(self) -> list[Drafted]:
+        """Return the baselines and every arm."""
+        return [self.system(name) for name in (*evaluate.BASELINES, *arms.TRAINED)]
+
+
+def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path, command: Sequence[str]) -> Path:
+    """Write the page and its plots to the folder ``to`` and return the page."""
+    every = folder.read(data)
+    groups = {group: Results(plan, out, group, measure.group(data, group, plan.test_limit)) for group in measure.GROUPS}
+    seen, unseen = groups["seen"], groups["unseen"]
+    found = {group: one.systems() for group, one in groups.items()}
+    parts = [
+        _intro(plan, every, groups, took, command),
+        _claim(groups, found),
+        _main(plan, seen, found["seen"], to),
+        _single(seen, found["seen"]),
+        _unseen(unseen, found["unseen"]),
+        views.longitudinal(seen),
+        views.findings(seen, found["seen"], to),
+        views.subgroups(seen, found["seen"]),
+        views.errors(seen, found["seen"], to),
+        _learning(plan, out, to),
+        _hacks(out),
+        _compute(plan, took),
+        _every(groups, found),
+    ]
+    page = to / f"{NAME}.md"
+    to.mkdir(parents=True, exist_ok=True)
+    notes = to / f"{NAME}_notes.md"
+    if notes.exists():
+        parts.insert(2, notes.read_text(encoding="utf-8").strip())
+    write_atomic(page, "\n\n".join(parts) + "\n")
+    return page
+
+
+def _intro(
+    plan: Plan, every: Sequence[Study], groups: Mapping[str, Results], took: Mapping[str, Took], command: Sequence[str]
+) -> str:
+    import torch
+
+    splits = Counter(study.split for study in every)
+    minutes = sum(one.cpu for one in took.values()) / 60
+    sizes = " and ".join(f"{len(one.studies)} of the {GROUPS[name]}" for name, one in groups.items())
+    chosen = " ".join(
+        Path(part).name if part.endswith(".py") else part for part in command if "/" not in part or part.endswith(".py")
+    )
+    return "\n".join(
+        (
+            "# UniRG's ablation on phantom studies",
+            "",
+            "Phantom data; nothing here is clinical, and no number here is UniRG's. "
+            f"Command: `python bench/{chosen} --out runs/{NAME}`, seeds {', '.join(map(str, plan.seeds))}, "
+            f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, "
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}; "
+            f"{minutes:.0f} processor minutes, single-thread processes side by side.",
+            "",
+            f"{len(every)} studies ({splits['train']} to train on, {splits['val']} for validation); test studies: {sizes}. "
+            f"Every trained arm has {len(plan.seeds)} seeds. A value is the mean of the seeds' corpus values; its 95% interval comes from "
+            f"{plan.resamples} bootstrap resamples of seeds and patients, paired in differences. Bold: the interval excludes 0.",
+        )
+    )
+
+
+def _claim(groups: Mapping[str, Results], found: Mapping[str, Sequence[Drafted]]) -> str:
+    """Return the comparison that the whole is about, in words that follow from the numbers."""
+    rows, fails = [], []
+    for group, results in groups.items():
+        by_name = named(found[group])
+        for metric in CLAIMED:
+            one = results.setting.paired(by_name[arms.STEP2], by_name[arms.SFT_LONG], metric)
+            digits = digits_of(metric)
+            each = ", ".join("n/a" if value is None else f"{value:+.{digits}f}" for value in one.each).replace("-", "−")
+            share = _share(one)
+            rows.append([f"{title(metric)}, {group}", difference(one, digits), each, share])
+            if not better(metric, one):
+                fails.append(f"{metric} on the {GROUPS[group]}")
+            elif metric == "errors_total" and (one.ratio is None or one.ratio > -FEWER):
+                fails.append(f"{FEWER:.0%} fewer errors on the {GROUPS[group]} ({share})")
+    holds = "It holds in every line." if not fails else f"It does not hold for: {'; '.join(fails)}."
+    return "\n\n".join(
+        (
+            "## Both steps of RL against SFT of the same compute",
+            "To be shown: better finding F1, at least 20% fewer errors a report, and better on every held-out metric (none is in "
+            f"either reward), on both groups of sites. {holds}",
+            table(["metric, group", "difference", "each seed", "relative"], rows),
+        )
+    )
+
+
+def _share(one: seeds.SeedPaired) -> str:
+    if one.ratio is None or one.ratio_low is None or one.ratio_high is None:
+        return "n/a"
+    return f"{one.ratio:+.0%} ({one.ratio_low:+.0%} to {one.ratio_high:+.0%})".replace("-", "−")
+
+
+def _main(plan: Plan, seen: Results, systems: Sequence[Drafted], to: Path) -> str:
+    shown = [("finding F1", "findings_f1"), ("errors a report", "errors_total"), ("ROUGE-L (held out)", "rouge_l")]
+    trained = [one for one in systems if one.name not in evaluate.BASELINES]
+    panels = [(name, [(one.name, seen.setting.estimate(one, metric)) for one in trained]) for name, metric in shown]
+    plots.dots(to / f"{NAME}_arms.png", panels)
+    panel = values(systems, PANEL, seen.setting)
+    return "\n\n".join(
+        (
+            "## Every arm, sites that were trained on",
+            values(systems, HEAD, seen.setting),
+            f"![Arms]({NAME}_arms.png)",
+            "Held-out metrics, in no reward:",
+            panel,
+        )
+    )
+
+
+def _single(seen: Results, systems: Sequence[Drafted]) -> str:
+    by_name = named(systems)
+    base = by_name[arms.SFT]
+    pairs = [
+        (f"{name} − SFT", by_name[name], base)
+        for name in (arms.SFT_LONG, *arms.SINGLE, arms.STEP1, arms.STEP1_LONG, arms.STEP2)
+    ]
+    pairs.append(("both steps − step 1 for both", by_name[arms.STEP2], by_name[arms.STEP1_LONG]))
+    columns = (
+        "findings_precision", "findings_recall", "errors_total", "lexical_similarity", "label_agreement", "entity_f1",
+        "rouge_l", "length_ratio", "template_share", "duplicate_share", "contradiction_share",
+    )  # fmt: skip
+    return "\n\n".join(
+        (
+            "## What each reward does",
+            "Differences to the SFT policy that RL starts from. A reward of one metric pays for that metric; what it does to the "
+            "others is its known failure.",
+            differences(pairs, columns, seen.setting),
+        )
+    )
+
+
+def _unseen(unseen: Results, systems: Sequence[Drafted]) -> str:
+    return "\n\n".join(
+        (
+            "## The site that no training has seen",
+            "Another exposure, another border and marker, other words for the same findings: text overlap is low for every system.",
+            values(systems, (*HEAD[:6], *PANEL), unseen.setting),
+        )
+    )
+
+
+def looks(out: Path, plan: Plan, training: str) -> list[list[Mapping[str, object]]]:
+    """Return the looks of a training in each seed, in order; a look that was repeated after a kill counts once."""
+    every = []
+    for seed in plan.seeds:
+        found = {
+            one["step"]: one
+            for one in JsonLines(out / f"seed{seed}" / training / "events.jsonl").read()
+            if one["event"] == "rl.look"
+        }
+        every.append([found[step] for step in sorted(found)])
+    return every
+
+
+def _learning(plan: Plan, out: Path, to: Path) -> str:
+    shown = (
+        ("finding F1 of abnormal studies", "abnormal_f1"),
+        ("ROUGE-L", "panel/rouge_l"),
+        ("length ratio", "length_ratio"),
+    )
+    systems = {arm: looks(out, plan, arms.ARMS[arm]) for arm in (arms.STEP1_LONG, *arms.SINGLE)}
+    panels = []
+    for name, key in shown:
+        lines = {
+            arm: [
+                [(one["step"], one["values"][key]) for one in run if one["values"].get(key) is not None]
+                for run in trainings
+            ]
+            for arm, trainings in systems.items()
+        }
+        panels.append((name, lines))
+    plots.curves(to / f"{NAME}_curves.png", panels)
+    return "\n\n".join(
+        (
+            "## Over the steps of RL",
+            "Validation studies, greedy drafts, a line a seed.",
+            f"![Curves]({NAME}_curves.png)",
+        )
+    )
+
+
+def _hacks(out: Path) -> str:
+    rows = []
+    for kind in planted.KINDS:
+        told = planted.told(out / "planted" / kind)
+        first, last, kept = told["looks"][0], told["looks"][-1], told["kept"]
+        name = (
+            "every word of the reference, nothing for the others"
+            if kind == "length"
+            else "every finding that is not claimed"
+        )
+        keys = ("length_ratio", "under_calling", "abnormal_f1", "template_share")
+        moved = [f"{first['values'][key]:.2f} → {last['values'][key]:.2f}" for key in keys]
+        rows.append([name, kept.get("stopped") or "not stopped", str(last["step"]), str(kept.get("step", "")), *moved])
+    return "\n\n".join(
+        (
+            "## Planted hacks",
+            "RL on a reward that pays for a short cut, with the live guards on. A guard must end it, and what is kept must be the last good policy.",
+            table(
+                [
+                    "pays for",
+                    "stopped by",
+                    "at step",
+                    "kept: step",
+                    "length ratio",
+                    "under-calling",
+                    "abnormal F1",
+                    "template share",
+                ],
+                rows,
+            ),
+        )
+    )
+
+
+def _compute(plan: Plan, took: Mapping[str, Took]) -> str:
+    rows = []
+    for arm in arms.TRAINED:
+        each = [sum(took[arms.job_name(seed, part)].cpu for part in arms.PATHS[arm]) / 60 for seed in plan.seeds]
+        rows.append(
+            [arm, " + ".join(arms.PATHS[arm]), f"{sum(each) / len(each):.1f}", ", ".join(f"{one:.1f}" for one in each)]
+        )
+    return "\n\n".join(
+        (
+            "## Compute",
+            "Processor minutes of all the trainings that an arm went through, looks and checkpoints among them.",
+            table(["arm", "trainings", "minutes", "each seed"], rows),
+        )
+    )
+
+
+def _every(groups: Mapping[str, Results], found: Mapping[str, Sequence[Drafted]]) -> str:
+    parts = ["## Every metric that needs no weights"]
+    columns = [name for name in measure.offline() if name not in HEAD]
+    for group, results in groups.items():
+        parts += [f"The {GROUPS[group]}, {len(results.studies)} studies:"]
+        for start in range(0, len(columns), 8):
+            parts.append(values(found[group], columns[start : start + 8], results.setting))
+    return "\n\n".join(parts)
