@@ -18,58 +18,55 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ablation import arms, jobs, measure
+from ablation import arms, jobs
 from ablation.arms import Plan
 
-from wetread.runs import evaluate
-from wetread.runs.store import RunFolder, write_atomic
+from wetread.errors import WetreadError
+from wetread.runs.store import RunFolder
 from wetread.studies import phantom
 from wetread.studies.phantom import PhantomConfig
 
-FULL = Plan(studies=9000, prior_share=0.45, seeds=(0, 1, 2), warmup=1000, base=60, sft=1500, sft_long=3000, rl=400)
+FULL = Plan(
+    pretrain=12000,
+    studies=9000,
+    prior_share=0.45,
+    seeds=(0, 1, 2),
+    warmup=2500,
+    base=150,
+    sft=1000,
+    sft_long=2400,
+    rl=200,
+)
 QUICK = Plan(
-    studies=1500, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_long=50, rl=3, test_limit=60,
-    resamples=300, hack=20,
+    pretrain=700, studies=900, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_long=50, rl=3,
+    test_limit=60, resamples=300, hack=20,
 )  # fmt: skip
 
 
 def data(plan: Plan, out: Path) -> Path:
-    """Make the studies, or what is missing of them, and return their folder."""
-    path = out / "phantom"
-    phantom.write(path, plan.studies, seed=0, config=PhantomConfig(prior_share=plan.prior_share))
-    return path
+    """Make the studies, or what is missing of them, and return the folder of those that are tested on."""
+    config = PhantomConfig(prior_share=plan.prior_share)
+    for name, count, seed in ((arms.PRETRAIN, plan.pretrain, 1), (arms.DATA, plan.studies, 0)):
+        phantom.write(out / name, count, seed=seed, config=config)
+    return out / arms.DATA
 
 
-def planned(plan: Plan, out: Path) -> list[jobs.Job]:
-    """Return every job: trainings, planted hacks, drafts and scores."""
-    made = arms.jobs(plan, out)
-    for kind in ("length", "normals"):
-        policy, folder = arms.model(out, plan.seeds[0], arms.SFT), out / "planted" / kind
-        told = ("--model", str(policy), "--data", str(out / "phantom"), "--out", str(folder), "--steps", str(plan.hack))
-        made.append(jobs.Job(f"planted/{kind}", jobs.module("planted", kind, *told), (f"seed{plan.seeds[0]}/sft",)))
-    for group in measure.GROUPS:
-        for baseline in evaluate.BASELINES:
-            made.append(_scored(plan, out, baseline, group, baseline, baseline, ()))
-        for seed in plan.seeds:
-            for arm in arms.TRAINED:
-                after, policy = (arms.job_name(seed, arms.ARMS[arm]),), str(arms.model(out, seed, arm))
-                made.append(_scored(plan, out, arm, group, policy, f"seed{seed}/{arm}", after))
-                if arm == arms.STEP2:
-                    for prior in ("none", "report", "image"):
-                        made.append(_scored(plan, out, arm, group, policy, f"seed{seed}/{arm}", after, prior))
-    return made
+def ablate(plan: Plan, out: Path, workers: int, to: Path, command: Sequence[str]) -> Path:
+    """Do whatever of a plan has not been done in ``out`` and write its page to the folder ``to``."""
+    from ablation import unirg_page
 
-
-def _scored(
-    plan: Plan, out: Path, name: str, group: str, model: str, where: str, after: tuple[str, ...], prior: str = ""
-) -> jobs.Job:
-    folder = arms.scored_folder(out, group, where, prior)
-    told = ["--data", str(out / "phantom"), "--group", group, "--model", model, "--name", name, "--out", str(folder)]
-    told += ["--limit", str(plan.test_limit)] + (["--prior", prior] if prior else [])
-    return jobs.Job(f"score/{folder.relative_to(out / 'scores')}", jobs.module("measure", *told), after)
+    start = time.monotonic()
+    run = RunFolder.open(out, "unirg_ablation", {"plan": arms.to_json(plan)})
+    studies = data(plan, out)
+    took = jobs.run(arms.jobs(plan, out), out, workers)
+    page = unirg_page.write(plan, out, studies, took, to, command)
+    run.event("done", seconds=round(time.monotonic() - start))
+    print(f"{time.monotonic() - start:.0f} s; {page}")
+    return page
 
 
 def main() -> None:
@@ -83,17 +80,10 @@ def main() -> None:
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
     plan = replace(plan, seeds=tuple(given.seeds or plan.seeds))
-    start = time.monotonic()
-    run = RunFolder.open(given.out, "unirg_ablation", {"plan": arms.to_json(plan)})
-    studies = data(plan, given.out)
-    took = jobs.run(planned(plan, given.out), given.out, given.workers)
-    run.event("trained", seconds=round(time.monotonic() - start))
-    from ablation import unirg_page
-
-    page = unirg_page.write(plan, given.out, studies, took, given.write or given.out / "page", sys.argv)
-    write_atomic(given.out / "page.txt", str(page))
-    run.event("done", seconds=round(time.monotonic() - start))
-    print(f"{time.monotonic() - start:.0f} s; {page}")
+    try:
+        ablate(plan, given.out, given.workers, given.write or given.out / "page", sys.argv)
+    except (WetreadError, jobs.Failed) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

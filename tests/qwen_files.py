@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = "Findings: Clear lungs. Impression: Normal. Draft the findings and impression of this chest radiograph. Write: ..."
+WORDS = (
+    "Findings: Clear lungs. Impression: Normal. Draft the findings and impression of this chest radiograph. Write: ..."
+)
 VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
 
 
@@ -20,7 +22,9 @@ def qwen(folder: Path, texts=(), *, positions: int = 2048, seed: int = 0) -> Pat
     tokenizer.add_special_tokens({"additional_special_tokens": list(VISION)})
     start, image, end, video = tokenizer.convert_tokens_to_ids(list(VISION))
     template = tiny.CHAT_TEMPLATE.replace("<image>", "".join(VISION[:3]))
-    images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128})
+    images = Qwen2VLImageProcessorPil(
+        patch_size=16, merge_size=2, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}
+    )
     processor = without_video(Qwen3VLProcessor)(image_processor=images, tokenizer=tokenizer, chat_template=template)
     config = Qwen3VLConfig(
         text_config={

@@ -85,9 +85,18 @@ def test_an_adapter_resumes_to_the_same_weights(data, model, trained, tmp_path):
 
 @pytest.mark.slow
 def test_rl_with_an_adapter_takes_the_policy_it_starts_from_as_reference(data, trained, tmp_path):
-    settings = (f"data.path={data}", f"model={trained}", "reward=unirg_step1", "optim.steps=2", "optim.batch=8", "group.kl=0.03")
+    settings = (
+        f"data.path={data}",
+        f"model={trained}",
+        "reward=unirg_step1",
+        "optim.steps=2",
+        "optim.batch=8",
+        "group.kl=0.03",
+    )
     few = ("group.rollouts=4", "group.max_new_tokens=16", "optim.rate=0.01", "compute.dtype=bf16", "guard.every=0")
-    out = rl.train(build(RlConfig, None, [*settings, *few, *LORA, "compute.gradient_checkpointing=true"]), tmp_path / "run")
+    out = rl.train(
+        build(RlConfig, None, [*settings, *few, *LORA, "compute.gradient_checkpointing=true"]), tmp_path / "run"
+    )
     from wetread.runs.store import JsonLines
 
     steps = [one for one in JsonLines(tmp_path / "run" / "events.jsonl").read() if one["event"] == "rl.step"]

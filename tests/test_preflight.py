@@ -112,7 +112,9 @@ def test_trained_numbers_are_counted_as_peft_counts_them(data, model):
 
 
 def test_a_frozen_encoder_is_not_counted(data, model):
-    free, frozen = (preflight.look(rl(data, model, f"freeze_vision={flag}")).numbers["trained"] for flag in ("false", "true"))
+    free, frozen = (
+        preflight.look(rl(data, model, f"freeze_vision={flag}")).numbers["trained"] for flag in ("false", "true")
+    )
     assert 0 < frozen < free
 
 
@@ -124,4 +126,7 @@ def test_the_tiny_policy_is_built_for_it_and_a_stage_looks_through_the_one_befor
     later = preflight.look(rl(data, tmp_path / "none"), sft)
     assert later.problems == ()
     assert later.numbers["parameters"] == found.numbers["parameters"]
-    assert "held in bf16" in preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "compute.dtype=bf16"])).warnings[0]
+    assert (
+        "held in bf16"
+        in preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "compute.dtype=bf16"])).warnings[0]
+    )

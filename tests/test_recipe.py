@@ -81,7 +81,10 @@ def test_a_choice_sets_its_fields(tmp_path):
 
 
 def test_an_item_of_a_list_is_found_by_its_metric(tmp_path):
-    reward = {"name": "r", "terms": [{"metric": "rouge_l", "weight": 1.0}, {"metric": "errors_total", "transform": "inverse"}]}
+    reward = {
+        "name": "r",
+        "terms": [{"metric": "rouge_l", "weight": 1.0}, {"metric": "errors_total", "transform": "inverse"}],
+    }
     path = written(tmp_path, lambda body: body["stages"][1]["config"].update(reward=reward))
     made = open_recipe(path, ["step1.reward.terms.errors_total.weight=0.5"])
     assert made.stages[1].config.reward["terms"][1] == {"metric": "errors_total", "transform": "inverse", "weight": 0.5}
@@ -182,7 +185,14 @@ def test_a_dry_run_says_all_and_writes_nothing(data, tmp_path, capsys):
     out = tmp_path / "run"
     assert here("train", "recipe", "phantom", "--out", out, "--dry-run", *sets(*few(f"data.path={data}", *TINY))) == 0
     told = capsys.readouterr().out
-    for said in ("sft (sft)", "step2 (rl, from step1)", "gold reports get", "parameters", "would be cut", "Paper: 5e-5."):
+    for said in (
+        "sft (sft)",
+        "step2 (rl, from step1)",
+        "gold reports get",
+        "parameters",
+        "would be cut",
+        "Paper: 5e-5.",
+    ):
         assert said in told
     assert not out.exists()
 
@@ -201,7 +211,9 @@ def test_a_killed_recipe_continues_and_ends_with_one_policy(data, tmp_path, caps
     assert (out / "sft" / "model" / "model.safetensors").stat().st_mtime_ns == before
     assert (out / "recipe.yaml").read_text().endswith(find("phantom").read_text())
     assert set(json.loads((out / "preflight.json").read_text())) == {"sft", "step1", "step2"}
-    assert (out / "model" / "model.safetensors").read_bytes() == (out / "step2" / "model" / "model.safetensors").read_bytes()
+    assert (out / "model" / "model.safetensors").read_bytes() == (
+        out / "step2" / "model" / "model.safetensors"
+    ).read_bytes()
     rows = json.loads((out / "evaluation.json").read_text())["rows"]
     assert {"template", "sft", "step1", "step2"} <= {row["system"] for row in rows}
     assert sum(one["event"] == "recipe.done" for one in JsonLines(out / "events.jsonl").read()) == 1

@@ -99,7 +99,11 @@ def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path):
 def test_rl_runs_both_steps(policy, data, tmp_path, reward):
     kl = "group.kl=0.03" if reward == "unirg_step2" else "group.kl=0"
     settings = [f"data.path={data}", f"model={policy}", f"reward={reward}", "optim.steps=3", "optim.batch=8"]
-    config = build(RlConfig, None, [*settings, "group.rollouts=4", "group.max_new_tokens=24", "checkpoint_every=2", "guard.keep=last", kl])
+    config = build(
+        RlConfig,
+        None,
+        [*settings, "group.rollouts=4", "group.max_new_tokens=24", "checkpoint_every=2", "guard.keep=last", kl],
+    )
     model = rl.train(config, tmp_path / "run")
     steps = [one for one in JsonLines(tmp_path / "run" / "events.jsonl").read() if one["event"] == "rl.step"]
     assert [one["step"] for one in steps] == [1, 2, 3]

@@ -47,5 +47,7 @@ def wait_for_children(process: subprocess.Popen, file: Path, lines: int, seconds
         if file.exists() and file.read_bytes().count(b"\n") >= lines:
             break
         time.sleep(0.005)
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+    )
     return sorted(map(int, found.stdout.split()))

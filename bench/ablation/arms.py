@@ -1,27 +1,29 @@
 """What UniRG's ablation trains: arms, the trainings that make them, and how long each is.
 
-Every arm of a seed starts from the same base, and what is trained longer than another thing is said here and nowhere else.
+Every arm starts from one base, which has seen studies of other patients, as a pretrained model has. How long anything is
+trained is said in the plan and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ablation.jobs import Job, wetread
+from ablation import planted, work
+from ablation.jobs import Job, module
 from wetread.runs import evaluate
 from wetread.training.recipe import Recipe, find, open_recipe
 
 BASE, SFT, SFT_LONG, RL_ONLY = "base", "SFT", "SFT, same compute", "RL only"
 LEXICAL, LABELS, ENTITIES = "SFT + RL, lexical alone", "SFT + RL, labels alone", "SFT + RL, entities alone"
-STEP1, STEP1_LONG, STEP2 = "SFT + RL, step 1", "SFT + RL, step 1 for both", "SFT + RL, steps 1 and 2"
+STEP1, STEP1_LONG, STEP2 = "SFT + RL, step 1", "SFT + RL, step 1 twice", "SFT + RL, steps 1 and 2"
 SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agreement", ENTITIES: "entity_f1"}
 """Arm to the one metric that it is paid by."""
+DATA, PRETRAIN = "phantom", "pretrain"
+"""Folders of studies: what is trained and tested on, and what the base is made of."""
 TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP1_LONG, STEP2)
 """Arms in the order of the tables, after the baselines that are not trained."""
 
@@ -30,12 +32,14 @@ TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP1_LONG, STEP2)
 class Plan:
     """How much is done."""
 
+    pretrain: int
+    """Phantom studies that the base is made of, all splits together; of other patients than all that follows."""
     studies: int
-    """Phantom studies made, all splits together."""
+    """Phantom studies that everything else is trained and tested on, all splits together."""
     prior_share: float
     """Share of the studies that have an earlier one."""
     seeds: tuple[int, ...]
-    """Seeds of the trainings; the studies are the same for all."""
+    """Seeds of the trainings; the studies and the base are the same for all."""
     warmup: int
     """Steps in which the tower learns labels."""
     base: int
@@ -82,7 +86,8 @@ ARMS: Mapping[str, str] = {
 """Arm to the training whose policy it is."""
 PATHS: Mapping[str, tuple[str, ...]] = {
     BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft-long"), RL_ONLY: ("base", "only-1", "only-2"),
-    **{arm: ("base", "sft", ARMS[arm]) for arm in (*SINGLE, STEP1, STEP1_LONG)}, STEP2: ("base", "sft", "step1", "step2"),
+    **{arm: ("base", "sft", ARMS[arm]) for arm in (*SINGLE, STEP1)},
+    STEP1_LONG: ("base", "sft", "step1", "step1-long"), STEP2: ("base", "sft", "step1", "step2"),
 }  # fmt: skip
 """Arm to all the trainings that went into it."""
 
@@ -102,44 +107,82 @@ def trainings(plan: Plan) -> Iterator[Training]:
     yield Training("step2", "rl", "step1", two)
     yield Training("only-1", "rl", "base", one)
     yield Training("only-2", "rl", "only-1", two)
-    yield Training("step1-long", "rl", "sft", _long(one, 2 * plan.rl))
+    yield Training("step1-long", "rl", "step1", one)
     for arm, metric in SINGLE.items():
-        yield Training(ARMS[arm], "rl", "sft", {**_long(one, 2 * plan.rl), "reward": metric})
+        yield Training(ARMS[arm], "rl", "sft", {**one, "reward": metric})
+
+
+CHAINS: Mapping[str, tuple[str, ...]] = {
+    "sft": ("sft",), "long": ("sft-long",), "both": ("step1", "step2", "step1-long"), "only": ("only-1", "only-2"),
+    **{ARMS[arm]: (ARMS[arm],) for arm in SINGLE},
+}  # fmt: skip
+"""Trainings of a seed that one process does one after another."""
 
 
 def jobs(plan: Plan, out: Path) -> list[Job]:
-    """Write the config of every training of every seed and return their jobs, the longest chains first."""
-    made = []
+    """Return all jobs: the base, and for each seed its chains of trainings with the scoring of the arms that they end in."""
+    several = {one.name: one for one in trainings(plan)}
+    base = [_train(several["base"], out), _score(plan, out, BASE, place(out, "base"))]
+    made = [_job(out, "base", base)]
     for seed in plan.seeds:
-        for one in trainings(plan):
-            folder = out / f"seed{seed}" / one.name
-            config = {**one.settings, "data": {"path": str(out / "phantom")}, "seed": seed}
-            if one.start:
-                config["model"] = str(out / f"seed{seed}" / one.start / "model")
-            file = out / "configs" / f"seed{seed}-{one.name}.yaml"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-            command = wetread("train", one.kind, "--config", str(file), "--out", str(folder))
-            after = (job_name(seed, one.start),) if one.start else ()
-            made.append(Job(job_name(seed, one.name), command, after, seed))
+        for chain, names in CHAINS.items():
+            tasks = [_train(several[name], out, seed) for name in names]
+            ends = [arm for arm in TRAINED if ARMS[arm] in names]
+            tasks += [_score(plan, out, arm, place(out, ARMS[arm], seed), seed) for arm in ends]
+            start = several[names[0]].start
+            made.append(_job(out, f"seed{seed}-{chain}", tasks, "base" if start == "base" else f"seed{seed}-{start}"))
+    made.append(_job(out, "untrained", [_score(plan, out, name, name) for name in evaluate.BASELINES]))
+    first = plan.seeds[0]
+    for kind in planted.KINDS:
+        settings = step("step1") | {"reward": planted.REWARDS[kind], "guard": planted.GUARD}
+        task = _train(Training(kind, "rl", "sft", _long(settings, plan.hack)), out, first, out / "planted" / kind)
+        made.append(_job(out, f"planted-{kind}", [task | {"do": "plant"}], f"seed{first}-sft"))
     return made
 
 
-def job_name(seed: int, training: str) -> str:
-    """Return the name of a training's job."""
-    return f"seed{seed}/{training}"
+def _job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = "") -> Job:
+    file = out / "tasks" / f"{name}.json"
+    for folder in (file.parent, out / "work"):
+        folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(tasks, indent=1), encoding="utf-8")
+    command = module("work", str(file), str(out / "work" / f"{name}.jsonl"))
+    return Job(name, command, (after,) if after else ())
 
 
-def model(out: Path, seed: int, arm: str) -> Path:
-    """Return the folder of an arm's policy."""
-    return out / f"seed{seed}" / ARMS[arm] / "model"
+def _train(one: Training, out: Path, seed: int = 0, folder: Path | None = None) -> dict[str, Any]:
+    config = {**one.settings, "data": {"path": str(out / (DATA if one.start else PRETRAIN))}, "seed": seed}
+    if one.start:
+        config["model"] = str(place(out, one.start, seed) / "model")
+    return {"do": "train", "kind": one.kind, "config": config, "out": str(folder or place(out, one.name, seed))}
 
 
-def scored_folder(out: Path, group: str, where: str, prior: str = "") -> Path:
-    """Return where drafts and scores of a system lie; ``where`` is its name, with its seed in front if it has one."""
-    seed, _, name = where.rpartition("/")
-    slug = evaluate.slug(name) + (f"-prior-{prior}" if prior else "")
-    return out / "scores" / group / seed / slug
+def _score(plan: Plan, out: Path, name: str, system: Path | str, seed: int | None = None) -> dict[str, Any]:
+    return {
+        "do": "score", "name": name, "model": str(system / "model" if isinstance(system, Path) else system),
+        "data": str(out / DATA), "limit": plan.test_limit, "out": str(scored(out, name, seed)),
+        "priors": ("none", "report", "image") if name == STEP2 else (),
+    }  # fmt: skip
+
+
+def minutes(plan: Plan, out: Path) -> Mapping[str, list[float]]:
+    """Return arm to the processor minutes of all the trainings that went into it, seed by seed."""
+    spent: dict[str, float] = {}
+    for file in sorted((out / "work").glob("*.jsonl")):
+        spent |= work.took(file)
+    return {
+        arm: [sum(spent[str(place(out, name, seed))] for name in PATHS[arm]) / 60 for seed in plan.seeds]
+        for arm in TRAINED
+    }
+
+
+def place(out: Path, training: str, seed: int = 0) -> Path:
+    """Return the folder of a training; the base is one for all seeds."""
+    return out / training if training == "base" else out / f"seed{seed}" / training
+
+
+def scored(out: Path, name: str, seed: int | None = None) -> Path:
+    """Return where drafts and scores of a system lie; a system that is not trained has no seed."""
+    return out / "scores" / ("untrained" if seed is None else f"seed{seed}") / evaluate.slug(name)
 
 
 def step(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wetread.runs.store import JsonLines
@@ -36,8 +36,6 @@ class Job:
     """Program and arguments."""
     after: tuple[str, ...] = ()
     """Jobs whose results it needs."""
-    seed: int | None = field(default=None, compare=False)
-    """The seed it belongs to; for the reader."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +101,6 @@ def run(jobs: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None
     if failed:
         raise Failed("\n".join(f"{name}: {why}" for name, why in failed.items()))
     return {job.name: spent[job.name] for job in jobs}
-
-
-def wetread(*arguments: str) -> tuple[str, ...]:
-    """Return the command line of a wetread command."""
-    return (sys.executable, "-m", "wetread", *arguments)
 
 
 def module(name: str, *arguments: str) -> tuple[str, ...]:

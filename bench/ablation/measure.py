@@ -1,14 +1,11 @@
 """Drafts and scores of one system on one group of test studies; and reading them back.
 
-    PYTHONPATH=bench python -m ablation.measure --data DATA --group seen --model MODEL --name NAME --out FOLDER [--prior none]
-
-A group is a part of the test split: ``seen`` are the sites that were trained on, ``unseen`` the one that was not. MODEL is a
-policy's folder, or one of the baselines by name. Scored is every metric that needs no weights, and every guard.
+A group is a part of the test split: ``seen`` are the sites that were trained on, ``unseen`` the one that was not. Scored is
+every metric that needs no weights, and every guard.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +33,11 @@ def group(data: Path, name: str, limit: int = 0, split: str = "test") -> list[St
     unseen = name == "unseen"
     found = [one for one in folder.read(data) if one.split == split and bool(one.meta.get("unseen_site")) == unseen]
     return found[: limit or None]
+
+
+def place(out: Path, group: str, prior: str = "") -> Path:
+    """Return where in a system's folder the scores of a group lie."""
+    return out / (group + (f"-prior-{prior}" if prior else ""))
 
 
 def make(data: Path, model: str, name: str, studies: Sequence[Study], out: Path, inputs: InputConfig) -> None:
@@ -73,23 +75,3 @@ def drafts(out: Path, name: str) -> Mapping[str, Draft]:
 
     lines = JsonLines(out / f"generations-{evaluate.slug(name)}.jsonl").read()
     return {record["study"]: direct.STYLE.parse(Generation.from_json(record)) for record in lines}
-
-
-def main() -> None:
-    """Draft and score one system."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--group", choices=GROUPS, required=True)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=0)
-    parser.add_argument("--prior", choices=("none", "report", "image", "both"))
-    given = parser.parse_args()
-    studies = group(given.data, given.group, given.limit, given.split)
-    make(given.data, given.model, given.name, studies, given.out, InputConfig(prior=given.prior))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Planted hacks: rewards that pay for a short cut, and the live guards that must catch them.
 
-    PYTHONPATH=bench python -m ablation.planted length --model POLICY --data DATA --out FOLDER [--steps 400]
-
 ``length`` pays for every word of the reference that is somewhere in the draft and takes nothing for the others; ``normals``
 pays for each finding that neither claims, so that a draft that claims nothing gets the most. Both look like measures of
 something good (recall, specificity). Training is the first step of RL with the usual guards, which may stop it.
@@ -9,9 +7,8 @@ something good (recall, specificity). Training is the first step of RL with the 
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from wetread import metrics
 from wetread.metrics.entry import MEAN, MetricEntry, score_pairs
 from wetread.metrics.facts import pair_of, present
 from wetread.records import MetricSpec, Report, Score
-from wetread.runs.config import build
 from wetread.runs.store import JsonLines
 
 KINDS = ("length", "normals")
@@ -53,6 +49,8 @@ def _entry(name: str, function: Any) -> MetricEntry:
 
 WORD_RECALL, SPECIFICITY = _entry("word_recall", word_recall), _entry("specificity", specificity)
 REWARDS = {"length": "word_recall", "normals": "specificity"}
+GUARD = {"every": 20, "studies": 256, "act": "stop"}
+"""The guards of the live training, as anybody would have them."""
 
 
 def plant() -> None:
@@ -62,40 +60,9 @@ def plant() -> None:
             metrics.METRICS.add(name, f"ablation.planted:{attribute}")
 
 
-def train(kind: str, model: Path, data: Path, out: Path, steps: int, settings: Mapping[str, Any]) -> None:
-    """Train on a planted reward until a guard stops it or the steps are done."""
-    from wetread.training import rl
-    from wetread.training.config import RlConfig
-
-    plant()
-    given = {
-        **settings, "model": str(model), "data": {"path": str(data)}, "reward": REWARDS[kind],
-        "optim": {**settings["optim"], "steps": steps}, "guard": {"every": 20, "studies": 256, "act": "stop"},
-    }  # fmt: skip
-    rl.train(build(RlConfig, None, (), given), out)
-
-
 def told(out: Path) -> dict[str, Any]:
     """Return the looks and what was kept, as the run folder says."""
     events = list(JsonLines(out / "events.jsonl").read())
     looks = {one["step"]: one for one in events if one["event"] == "rl.look"}
     kept = next((one for one in events if one["event"] == "rl.kept"), {})
     return {"looks": [looks[step] for step in sorted(looks)], "kept": kept}
-
-
-def main() -> None:
-    """Train on one planted reward."""
-    from ablation import arms
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
-    given = parser.parse_args()
-    train(given.kind, given.model, given.data, given.out, given.steps, arms.step("step1"))
-
-
-if __name__ == "__main__":
-    main()

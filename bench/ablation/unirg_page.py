@@ -54,8 +54,8 @@ class Results:
 
     def folders(self, name: str, prior: str = "") -> list[Path]:
         """Return where a system's scores lie, a training after another."""
-        wheres = [name] if name in evaluate.BASELINES else [f"seed{seed}/{name}" for seed in self.plan.seeds]
-        return [arms.scored_folder(self.out, self.group, where, prior) for where in wheres]
+        several = [None] if name in (*evaluate.BASELINES, arms.BASE) else self.plan.seeds
+        return [measure.place(arms.scored(self.out, name, seed), self.group, prior) for seed in several]
 
     def system(self, name: str, prior: str = "", shown: str = "") -> Drafted:
         """Return a system by its name in the arms or the baselines."""
@@ -84,7 +84,7 @@ def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path,
         views.errors(seen, found["seen"], to),
         _learning(plan, out, to),
         _hacks(out),
-        _compute(plan, took),
+        _compute(plan, out),
         _every(groups, found),
     ]
     page = to / f"{NAME}.md"
@@ -118,7 +118,7 @@ def _intro(
             f"{minutes:.0f} processor minutes, single-thread processes side by side.",
             "",
             f"{len(every)} studies ({splits['train']} to train on, {splits['val']} for validation); test studies: {sizes}. "
-            f"Every trained arm has {len(plan.seeds)} seeds. A value is the mean of the seeds' corpus values; its 95% interval comes from "
+            f"Every trained arm has {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}, the base one. A value is the mean of the seeds' corpus values; its 95% interval comes from "
             f"{plan.resamples} bootstrap resamples of seeds and patients, paired in differences. Bold: the interval excludes 0.",
         )
     )
@@ -180,7 +180,7 @@ def _single(seen: Results, systems: Sequence[Drafted]) -> str:
         (f"{name} − SFT", by_name[name], base)
         for name in (arms.SFT_LONG, *arms.SINGLE, arms.STEP1, arms.STEP1_LONG, arms.STEP2)
     ]
-    pairs.append(("both steps − step 1 for both", by_name[arms.STEP2], by_name[arms.STEP1_LONG]))
+    pairs.append(("both steps − step 1 twice", by_name[arms.STEP2], by_name[arms.STEP1_LONG]))
     columns = (
         "findings_precision", "findings_recall", "errors_total", "lexical_similarity", "label_agreement", "entity_f1",
         "rouge_l", "length_ratio", "template_share", "duplicate_share", "contradiction_share",
@@ -211,7 +211,7 @@ def looks(out: Path, plan: Plan, training: str) -> list[list[Mapping[str, object
     for seed in plan.seeds:
         found = {
             one["step"]: one
-            for one in JsonLines(out / f"seed{seed}" / training / "events.jsonl").read()
+            for one in JsonLines(arms.place(out, training, seed) / "events.jsonl").read()
             if one["event"] == "rl.look"
         }
         every.append([found[step] for step in sorted(found)])
@@ -279,13 +279,11 @@ def _hacks(out: Path) -> str:
     )
 
 
-def _compute(plan: Plan, took: Mapping[str, Took]) -> str:
-    rows = []
-    for arm in arms.TRAINED:
-        each = [sum(took[arms.job_name(seed, part)].cpu for part in arms.PATHS[arm]) / 60 for seed in plan.seeds]
-        rows.append(
-            [arm, " + ".join(arms.PATHS[arm]), f"{sum(each) / len(each):.1f}", ", ".join(f"{one:.1f}" for one in each)]
-        )
+def _compute(plan: Plan, out: Path) -> str:
+    rows = [
+        [arm, " + ".join(arms.PATHS[arm]), f"{sum(each) / len(each):.1f}", ", ".join(f"{one:.1f}" for one in each)]
+        for arm, each in arms.minutes(plan, out).items()
+    ]
     return "\n\n".join(
         (
             "## Compute",

@@ -37,10 +37,7 @@ def longitudinal(seen: Results) -> str:
         f"The {len(with_prior)} test studies with a prior. The policy was trained with the prior's image and report; here parts are kept from it.",
         values(several, columns, seen.setting, with_prior),
         differences(
-            [
-                (f"both − {one.name.partition(', ')[2] if one.name != 'copy prior' else one.name}", several[-1], one)
-                for one in several[:-1]
-            ],
+            [(f"both − {one.name.removeprefix(name + ', ')}", several[-1], one) for one in several[:-1]],
             columns,
             seen.setting,
             with_prior,

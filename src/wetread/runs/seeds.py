@@ -137,7 +137,7 @@ def _sums(
     aggregation: Aggregation,
     trainings: Trainings,
     kept: Sequence[str],
-    keys: Sequence[str],
+    keys: tuple[str, ...],
     clusters: Mapping[str, str] | None,
 ) -> Floats:
     """Return the summed counts of each patient, (trainings, patients, keys)."""

@@ -1,0 +1,87 @@
+"""Several trainings and scorings in one process, one after another, so that the libraries are loaded once.
+
+    PYTHONPATH=bench python -m ablation.work TASKS.json LEDGER.jsonl
+
+Every task leaves its own mark when it ends, so a second call does only what has not ended. The ledger says what each training
+took: wall and processor seconds of every call that it went through.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation import measure, planted
+from wetread.errors import GuardWarning
+from wetread.records import InputConfig
+from wetread.runs.config import build
+from wetread.runs.store import JsonLines
+
+Task = Mapping[str, Any]
+"""``do``: train, plant or score; and what that needs, see the functions below."""
+
+
+def train(task: Task) -> None:
+    """Train by ``config`` in ``out``; ``kind`` is sft or rl."""
+    from wetread.training import rl, sft
+    from wetread.training.config import RlConfig, SftConfig
+
+    if task["kind"] == "sft":
+        sft.train(build(SftConfig, None, (), task["config"]), Path(task["out"]))
+    else:
+        rl.train(build(RlConfig, None, (), task["config"]), Path(task["out"]))
+
+
+def plant(task: Task) -> None:
+    """Train by ``config`` in ``out`` on the planted reward ``reward``."""
+    planted.plant()
+    train({**task, "kind": "rl"})
+
+
+def score(task: Task) -> None:
+    """Draft and score ``model``, called ``name``, on both groups of test studies, also with parts of the ``priors`` kept."""
+    data = Path(task["data"])
+    for group in measure.GROUPS:
+        studies = measure.group(data, group, task["limit"])
+        for prior in (None, *task["priors"]):
+            out = measure.place(Path(task["out"]), group, prior or "")
+            measure.make(data, task["model"], task["name"], studies, out, InputConfig(prior=prior))
+
+
+DO = {"train": train, "plant": plant, "score": score}
+
+
+def run(tasks: Sequence[Task], ledger: JsonLines) -> None:
+    """Do the tasks in order."""
+    for task in tasks:
+        wall, cpu = time.monotonic(), time.process_time()
+        try:
+            DO[task["do"]](task)
+        finally:
+            if task["do"] != "score":
+                took = {"seconds": round(time.monotonic() - wall, 2), "cpu": round(time.process_time() - cpu, 2)}
+                ledger.append({"out": task["out"], **took})
+
+
+def took(ledger: Path) -> dict[str, float]:
+    """Return training folder to processor seconds, all calls together."""
+    found: dict[str, float] = {}
+    for record in JsonLines(ledger).read():
+        found[record["out"]] = found.get(record["out"], 0.0) + record["cpu"]
+    return found
+
+
+def main() -> None:
+    """Do what a file of tasks says."""
+    warnings.simplefilter("always", GuardWarning)
+    tasks = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    run(tasks, JsonLines(Path(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What the ablations in bench/ are made of: the queue of processes, tables over seeds, and one whole run of the smallest size."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+
+from ablation import arms, jobs, tables
+
+from wetread.records import Score
+from wetread.runs.compare import Estimate
+
+QUIET = {"tell": lambda text: None}
+
+
+def python(code, *arguments):
+    return (sys.executable, "-c", code, *map(str, arguments))
+
+
+APPEND = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
+
+
+def test_jobs_run_after_what_they_need_and_only_once(tmp_path):
+    said = tmp_path / "said"
+    made = [
+        jobs.Job("c", python(APPEND, said, "c"), ("b",)),
+        jobs.Job("b", python(APPEND, said, "b"), ("a",)),
+        jobs.Job("a", python(APPEND, said, "a")),
+    ]
+    took = jobs.run(made, tmp_path, 2, **QUIET)
+    assert said.read_text() == "abc" and set(took) == {"a", "b", "c"}
+    assert all(one.cpu > 0 and one.seconds > 0 for one in took.values())
+    assert jobs.run(made, tmp_path, 2, **QUIET) == took and said.read_text() == "abc"
+
+
+def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
+    said, there = tmp_path / "said", tmp_path / "there"
+    needs = "import sys, pathlib; assert pathlib.Path(sys.argv[1]).exists(), 'it is not there'"
+    made = [
+        jobs.Job("broken", python(needs, there)),
+        jobs.Job("behind", python(APPEND, said, "2"), ("broken",)),
+        jobs.Job("far behind", python(APPEND, said, "3"), ("behind",)),
+        jobs.Job("apart", python(APPEND, said, "1")),
+    ]
+    with pytest.raises(jobs.Failed, match="it is not there") as caught:
+        jobs.run(made, tmp_path, 1, **QUIET)
+    assert "far behind: it needs behind" in str(caught.value) and said.read_text() == "1"
+    there.touch()
+    took = jobs.run(made, tmp_path, 1, **QUIET)
+    assert said.read_text() == "123" and took["broken"].seconds > 0
+    with pytest.raises(jobs.Failed, match="not among the jobs"):
+        jobs.run([jobs.Job("lost", python("pass"), ("nobody",))], tmp_path, 1, **QUIET)
+
+
+def drafted(name, *runs):
+    return tables.Drafted(
+        name,
+        tuple({"errors_total": {f"s{n}": Score("errors_total", one) for n, one in enumerate(run)}} for run in runs),
+    )
+
+
+def test_tables_say_values_with_intervals_and_mark_differences():
+    setting = tables.Setting({f"s{n}": f"p{n}" for n in range(40)}, 200)
+    good, bad = drafted("good", [0.0, 1.0] * 20, [1.0, 0.0] * 20), drafted("bad", [2.0] * 40, [2.0] * 40)
+    text = tables.values([good, bad], ["errors_total"], setting)
+    assert text.splitlines()[0] == "| system | errors a report ↓ |" and "| bad | 2.00 (2.00–2.00) |" in text
+    text = tables.differences([("good − bad", good, bad), ("bad − bad", bad, bad)], ["errors_total"], setting)
+    assert "| good − bad | **−1.50 (−1." in text and "| bad − bad | +0.00 (+0.00 to +0.00) |" in text
+    found = setting.paired(good, bad, "errors_total")
+    assert tables.better("errors_total", found) is True and found.ratio == pytest.approx(-0.75)
+    assert tables.better("errors_total", setting.paired(bad, bad, "errors_total")) is None
+    assert tables.cell(Estimate(None, None, None, 0)) == tables.NOT_SCORED
+
+
+def test_every_arm_has_its_trainings_and_the_paper_s_order():
+    import unirg_ablation
+
+    plan = unirg_ablation.QUICK
+    made = {one.name: one for one in arms.trainings(plan)}
+    assert set(arms.ARMS) == set(arms.PATHS) == set(arms.TRAINED)
+    for path in arms.PATHS.values():
+        assert [made[name].start for name in path] == ["", *path[:-1]]
+    assert made["step1"].settings["group"]["kl"] == 0 < made["step2"].settings["group"]["kl"]
+    assert {made[arms.ARMS[arm]].settings["reward"] for arm in arms.SINGLE} == set(arms.SINGLE.values())
+    assert all(one.settings["guard"]["act"] == "warn" for one in made.values() if one.kind == "rl")
+
+
+@pytest.mark.slow
+def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsys):
+    import unirg_ablation
+
+    plan = replace(
+        unirg_ablation.QUICK,
+        pretrain=300,
+        studies=420,
+        seeds=(0,),
+        warmup=8,
+        sft=6,
+        sft_long=8,
+        rl=2,
+        test_limit=12,
+        hack=2,
+    )
+    page = unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["unirg_ablation.py", "--quick"])
+    text = page.read_text(encoding="utf-8")
+    for arm in arms.TRAINED:
+        assert f"| {arm} |" in text
+    pictures = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(pictures) == 4 and all((page.parent / one).stat().st_size > 5_000 for one in pictures)
+    for heading in (
+        "same compute",
+        "What each reward does",
+        "Longitudinal",
+        "By finding",
+        "Sex and age",
+        "Planted hacks",
+    ):
+        assert any(line.startswith("##") and heading in line for line in text.splitlines()), heading
+    assert str(tmp_path) not in text
+    capsys.readouterr()
+    unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["unirg_ablation.py", "--quick"])
+    assert "done" not in capsys.readouterr().out and page.read_text(encoding="utf-8") == text
