@@ -68,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plain = warnings.formatwarning
 
     def in_a_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-        return f"wetread: {message}\n" if issubclass(category, WetreadWarning) else plain(message, category, *where, **more)
+        return (
+            f"wetread: {message}\n"
+            if issubclass(category, WetreadWarning)
+            else plain(message, category, *where, **more)
+        )
 
     warnings.formatwarning = in_a_line
     sys.exit(_run(given))

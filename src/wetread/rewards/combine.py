@@ -4,25 +4,26 @@ Two kinds of failure are kept apart. When *our* side fails (a scorer gave no val
 is None: the rollout is dropped and counted, never treated as 0. When the *model's* text cannot be read as a report, the
 reward is the recipe's floor, below everything a readable draft can get, so that breaking the format never pays.
 
-Terms that ask an endpoint wait for somebody else's machine. They are asked as soon as the drafts are there (``start``), in
-a thread of their own, and waited for when the rewards are wanted (``Started.rewards``); all others are computed meanwhile.
+Terms that ask an endpoint wait for somebody else's machine. They are asked as soon as a draft is there (``ask``) or all are
+(``start``), in a thread of their own, and waited for when the rewards are wanted (``Started.rewards``); all others are
+computed meanwhile.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wetread import metrics
-from wetread.errors import UsageError, WetreadError
+from wetread.errors import UsageError
 from wetread.metrics import MetricEntry
 from wetread.metrics.lexical import word_count
 from wetread.metrics.weights import Precision
 from wetread.records import Draft, Report, Score
+from wetread.rewards.asking import Asking, score
 from wetread.rewards.recipe import RewardRecipe
 from wetread.rewards.rehearsal import ready
 
@@ -134,49 +135,22 @@ class Started:
         references: Sequence[Report],
         recipe: RewardRecipe,
         entries: Mapping[str, MetricEntry],
+        asking: Asking,
     ) -> None:
         self.drafts = drafts
         self.references = references
         self.recipe = recipe
         self.entries = entries
-        self._judged = [
-            i for i, draft in enumerate(drafts) if references[i] and not _unreadable(draft, references[i], recipe)
-        ]
-        self._asked = [name for name in recipe.metrics if asks(entries[name])]
-        self._outcome: dict[str, list[Score]] | BaseException = {}
-        self._thread: threading.Thread | None = None
-        if self._asked and self._judged:
-            self._thread = threading.Thread(target=self._ask, name="wetread rewards", daemon=True)
-            self._thread.start()
-
-    def _ask(self) -> None:
-        try:
-            self._outcome = self._scored(self._asked)
-        except BaseException as error:
-            self._outcome = error
-
-    def _scored(self, names: Sequence[str]) -> dict[str, list[Score]]:
-        """Score what can be read; what breaks a scorer costs its own metric's values only."""
-        reports = [self.drafts[i].report for i in self._judged]
-        truths = [self.references[i] for i in self._judged]
-        try:
-            return metrics.score(names, reports, truths, entries=self.entries)
-        except WetreadError:
-            raise
-        except Exception as error:
-            if len(names) == 1:
-                why = f"the scorer failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-                return {names[0]: [Score(names[0], None, why) for _ in reports]}
-            return {name: scores for one in names for name, scores in self._scored([one]).items()}
+        self._asking = asking
+        self._judged = [i for i, draft in enumerate(drafts) if readable(draft, references[i], recipe)]
+        self._pairs = [(drafts[i].report, references[i]) for i in self._judged]
+        asking.add(self._pairs)
 
     def rewards(self) -> list[Reward]:
         """Return one reward per draft, in order, once all terms are there; errors as ``score_batch``."""
-        scores = self._scored([name for name in self.recipe.metrics if name not in self._asked]) if self._judged else {}
-        if self._thread is not None:
-            self._thread.join()
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        scores |= self._outcome
+        asked = self._asking.names
+        scores = score([name for name in self.recipe.metrics if name not in asked], self._pairs, self.entries)
+        scores |= self._asking.get(self._pairs)
         row = {index: position for position, index in enumerate(self._judged)}
         found = []
         for index, (draft, reference) in enumerate(zip(self.drafts, self.references, strict=True)):
@@ -194,16 +168,31 @@ def asks(entry: MetricEntry) -> bool:
     return any(ENDPOINT in need for need in entry.spec.needs)
 
 
+def ask(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> Asking:
+    """Return what asks the endpoints that ``recipe`` needs, about drafts that come in one after another."""
+    return Asking([name for name in recipe.metrics if asks(entries[name])], entries)
+
+
+def readable(draft: Draft, reference: Report, recipe: RewardRecipe) -> bool:
+    """Whether a draft is judged: there is something to hold it against, and it does not get the floor."""
+    return bool(reference) and not _unreadable(draft, reference, recipe)
+
+
 def start(
     drafts: Sequence[Draft],
     references: Sequence[Report],
     recipe: RewardRecipe,
     entries: Mapping[str, MetricEntry] | None = None,
+    asking: Asking | None = None,
 ) -> Started:
-    """Ask the endpoints that ``recipe`` needs and return at once; for parameters and errors see ``score_batch``."""
+    """Ask the endpoints that ``recipe`` needs and return at once; for parameters and errors see ``score_batch``.
+
+    ``asking`` has been told of some of the drafts already, as ``ask`` gives it.
+    """
     if len(drafts) != len(references):
         raise UsageError(f"{len(drafts)} drafts but {len(references)} references; give one reference for each draft.")
-    return Started(drafts, references, recipe, ready(recipe, entries))
+    made = ready(recipe, entries)
+    return Started(drafts, references, recipe, made, ask(recipe, made) if asking is None else asking)
 
 
 def score_batch(

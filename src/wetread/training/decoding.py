@@ -8,7 +8,7 @@ has ended leaves the batch.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,9 @@ from wetread.training.sharing import bare
 
 SHRINK = 0.8
 """Ended rollouts leave when the others are at most this share of the batch; leaving costs a copy of the cache."""
+
+Ended = Callable[[Mapping[int, list[int]]], None]
+"""Called with rollouts that have just ended: row to the tokens that it wrote, the last one among them."""
 
 
 class Reserved(DynamicLayer):
@@ -70,12 +73,14 @@ class Reserved(DynamicLayer):
 
 
 @contextmanager
-def from_shared_prompts(model: Any, which: Sequence[int], uniform: Tensor | None = None) -> Iterator[None]:
+def from_shared_prompts(
+    model: Any, which: Sequence[int], uniform: Tensor | None = None, ended: Ended | None = None
+) -> Iterator[None]:
     """Within it ``model.generate`` takes distinct prompts and returns rollout i of prompt ``which[i]`` in row i."""
     before = vars(model).get("generate")
 
     def generate(generation_config: Any, **inputs: Any) -> Tensor:
-        return rollouts(model, generation_config, inputs, which, uniform)
+        return rollouts(model, generation_config, inputs, which, uniform, ended)
 
     model.generate = generate
     try:
@@ -87,7 +92,12 @@ def from_shared_prompts(model: Any, which: Sequence[int], uniform: Tensor | None
 
 
 def rollouts(
-    model: Any, config: Any, inputs: dict[str, Any], which: Sequence[int], uniform: Tensor | None = None
+    model: Any,
+    config: Any,
+    inputs: dict[str, Any],
+    which: Sequence[int],
+    uniform: Tensor | None = None,
+    ended: Ended | None = None,
 ) -> Tensor:
     """Return token ids (len(which), P + tokens): prompts ``which`` and what was sampled after them, ended rows padded.
 
@@ -103,6 +113,8 @@ def rollouts(
         Prompt of each rollout.
     uniform
         Numbers in [0, 1) that its tokens are drawn by, (len(which), most tokens); None: torch's generator draws.
+    ended
+        Told of rollouts as soon as they have ended, while the others go on.
     """
     model = bare(model)
     start = copy.deepcopy(config)
@@ -120,21 +132,24 @@ def rollouts(
     positions = _next_positions(model, mask, rows)
     done = ids.new_full((len(rows), config.max_new_tokens), choose.pad)
     alive = torch.arange(len(rows), device=ids.device)
-    ended = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
+    over = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
     for step in range(config.max_new_tokens):
         token = choose(ids, logits, None if uniform is None else uniform[alive, step])
-        token = torch.where(ended, choose.pad, token)
+        token = torch.where(over, choose.pad, token)
         done[alive, step] = token
-        ended = ended | torch.isin(token, choose.ends)
-        left = int((~ended).sum())
+        now = torch.isin(token, choose.ends) & ~over
+        over = over | now
+        left = int((~over).sum())
+        if ended is not None and bool(now.any()):
+            ended({row: done[row, : step + 1].tolist() for row in alive[now].tolist()})
         if not left or step + 1 == config.max_new_tokens:
             done = done[:, : step + 1]
             break
         ids = torch.cat([ids, token[:, None]], dim=1)
-        if left <= SHRINK * len(ended):
-            keep = (~ended).nonzero()[:, 0]
+        if left <= SHRINK * len(over):
+            keep = (~over).nonzero()[:, 0]
             cache.reorder_cache(keep)
-            ids, mask, alive, ended = ids[keep], mask[keep], alive[keep], ended[keep]
+            ids, mask, alive, over = ids[keep], mask[keep], alive[keep], over[keep]
             positions = positions.index_select(-2, keep)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         step_inputs = model.prepare_inputs_for_generation(

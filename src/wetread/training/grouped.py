@@ -17,7 +17,7 @@ from PIL.Image import Image
 from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from wetread.training.decoding import from_shared_prompts
+from wetread.training.decoding import Ended, from_shared_prompts
 from wetread.training.prefix import Images, NotShareable, SharedPrompts, together
 from wetread.training.preparing import digest
 from wetread.training.scored import score_labels_only, take_plans
@@ -49,6 +49,8 @@ class GroupedTrainer(GRPOTrainer):
         self._on_sharing = on_sharing
         self.drawn: Callable[[int], Tensor] | None = None
         """Numbers that the rollouts' tokens are drawn by, (rollouts, tokens); None: torch's generator draws."""
+        self.ended: Ended | None = None
+        """Told of rollouts as soon as they have ended, where prompts are prefilled together."""
         self._which: list[int] | None = None
         self._proved = False
         self.sharing = {
@@ -134,7 +136,7 @@ class GroupedTrainer(GRPOTrainer):
         first = [which.index(kind) for kind in range(max(which) + 1)]
         model = self.accelerator.unwrap_model(self.model_wrapped)
         uniform = self.drawn(len(which)) if self.drawn is not None else None
-        with from_shared_prompts(model, which, uniform):
+        with from_shared_prompts(model, which, uniform, self.ended):
             return super()._generate_single_turn(
                 [prompt_ids[place] for place in first],
                 images and [images[place] for place in first],

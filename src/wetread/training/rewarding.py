@@ -65,20 +65,34 @@ class ReportReward:
         self.flat: list[int] = []
         """Places, in the last batch, of the groups whose rewards are all equal or not known."""
         self.__name__ = recipe.name
+        self.asks = any(rewards.asks(entry) for entry in self.entries.values())
+        """Whether an endpoint is asked."""
+        self._asking: rewards.Asking | None = None
         self._started: tuple[list[Draft], list[Report], rewards.Started] | None = None
         self._seconds = 0.0
 
+    def _read(self, study: str, text: str, tokens: int) -> Draft:
+        return self.style.parse(Generation(study, text, "length" if tokens >= self.limit else "end", tokens))
+
+    def ask(self, study: str, text: str, tokens: int) -> None:
+        """Ask the endpoints about one completion of the batch that is still being generated."""
+        draft, reference = self._read(study, text, tokens), self.references[study]
+        if self._asking is None:
+            self._asking = rewards.ask(self.recipe, self.entries)
+        if rewards.readable(draft, reference, self.recipe):
+            self._asking.add([(draft.report, reference)])
+
     def start(self, completions: Turns, completion_ids: Sequence[Sequence[int]], study: Sequence[str]) -> None:
-        """Read a batch and ask the endpoints about it; the next call waits for them."""
+        """Read a batch and ask the endpoints about what they have not been asked yet; the next call waits for them."""
         begin = time.perf_counter()
         drafts = [
-            self.style.parse(
-                Generation(name, turn[0]["content"], "length" if len(ids) >= self.limit else "end", len(ids))
-            )
+            self._read(name, turn[0]["content"], len(ids))
             for name, turn, ids in zip(study, completions, completion_ids, strict=True)
         ]
         references = [self.references[name] for name in study]
-        self._started = drafts, references, rewards.start(drafts, references, self.recipe, self.entries)
+        asking, self._asking = self._asking, None
+        started = rewards.start(drafts, references, self.recipe, self.entries, asking)
+        self._started = drafts, references, started
         self._seconds = time.perf_counter() - begin
 
     def __call__(
@@ -139,7 +153,7 @@ class ReportReward:
         log_metric("reward_time", self._seconds)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_started": None, "on_lost": None}
+        return {**self.__dict__, "_started": None, "_asking": None, "on_lost": None}
 
 
 def rehearse(
@@ -183,9 +197,10 @@ class Clock(TrainerCallback):
 def attach(trainer: Any, reward: ReportReward) -> None:
     """Start the reward as soon as a trainer has its completions, and let groups without a difference teach nothing.
 
-    What the trainer does between (log-probabilities of the policy that training started from, where there is a KL) then
-    overlaps with the judges. Of a group whose rewards are equal, TRL's advantages are 0 but for rounding, which is divided by
-    a deviation that is rounding as well; here they are 0.
+    An endpoint is asked about each rollout as soon as that has ended, while the others are still generated (where the trainer
+    decodes them itself). What comes between generation and reward, log-probabilities of the policy that training started
+    from, overlaps with it too. Of a group whose rewards are equal, TRL's advantages are 0 but for rounding, which is divided
+    by a deviation that is rounding as well; here they are 0.
     """
     generate, whole = trainer._generate, trainer._generate_and_score_completions
     names: list[str] = []
@@ -195,6 +210,11 @@ def attach(trainer: Any, reward: ReportReward) -> None:
         reward.start(made[3], made[1], names)
         return made
 
+    def ended(rollouts: Mapping[int, list[int]]) -> None:
+        texts = trainer.processing_class.batch_decode(list(rollouts.values()), skip_special_tokens=True)
+        for (row, ids), text in zip(rollouts.items(), texts, strict=True):
+            reward.ask(names[row], text, len(ids))
+
     def scored(inputs: Any) -> Any:
         names[:] = [one["study"] for one in inputs]
         made = whole(inputs)
@@ -202,3 +222,5 @@ def attach(trainer: Any, reward: ReportReward) -> None:
         return made
 
     trainer._generate, trainer._generate_and_score_completions = generated, scored
+    if reward.asks:
+        trainer.ended = ended

@@ -115,7 +115,9 @@ def _check(config: RlConfig) -> None:
         whole = f"optim.batch={config.optim.batch}"
         if share != config.optim.batch:
             whole += f", of which each of {processes.count()} processes takes {share},"
-        raise ConfigError(f"{whole} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut.")
+        raise ConfigError(
+            f"{whole} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut."
+        )
     if not Path(config.model).exists() and config.model.count("/") != 1:
         raise MissingError(f"no policy in {config.model!r}. Train one with `wetread train sft`, or set model.")
     transformers.check(config.model)

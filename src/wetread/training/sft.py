@@ -45,7 +45,9 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     if config.model != "tiny":
         transformers.check(config.model)
     elif config.adapter.kind != "none":
-        raise ConfigError(f"adapter.kind={config.adapter.kind} needs a trained model; model=tiny begins with random weights.")
+        raise ConfigError(
+            f"adapter.kind={config.adapter.kind} needs a trained model; model=tiny begins with random weights."
+        )
     given = config
     studies = select(config.data, config.seed)
     config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch))
