@@ -3,8 +3,8 @@
     python bench/unirg_ablation.py --out runs/unirg_ablation            about 80 minutes on 2 cores
     python bench/unirg_ablation.py --out runs/unirg_quick --quick       under 10 minutes; shows that all of it runs
 
-Every arm is trained with each seed on the same studies: a base that writes reports and hardly looks, SFT from it, SFT for as
-long as SFT and both steps of RL take together, RL without SFT, SFT and RL by one metric alone, by step 1 of the recipe
+Every arm is trained with each seed on the same studies: a base that writes reports and hardly looks, SFT from it, more
+SFT for as long as both steps of RL take, RL without SFT, SFT and RL by one metric alone, by step 1 of the recipe
 `phantom`, and by both steps. All are drafted greedily on the test studies of the sites trained on and of the one held out,
 and scored by every metric that needs no weights. Trainings are single-thread processes, as many at once as there are cores;
 the same command continues where it was stopped. `--write docs/results` writes the page and its plots.
@@ -31,18 +31,11 @@ from wetread.studies import phantom
 from wetread.studies.phantom import PhantomConfig
 
 FULL = Plan(
-    pretrain=12000,
-    studies=9000,
-    prior_share=0.45,
-    seeds=(0, 1, 2),
-    warmup=2500,
-    base=150,
-    sft=1000,
-    sft_long=2400,
-    rl=200,
-)
+    pretrain=12000, studies=9000, prior_share=0.45, seeds=(0, 1, 2), warmup=2500, base=150, sft=2400, sft_more=1400,
+    rl=120,
+)  # fmt: skip
 QUICK = Plan(
-    pretrain=700, studies=900, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_long=50, rl=3,
+    pretrain=700, studies=900, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20, rl=3,
     test_limit=60, resamples=300, hack=20,
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import Any
 from ablation import planted, work
 from ablation.jobs import Job, module
 from wetread.runs import evaluate
+from wetread.runs.config import merged
 from wetread.training.recipe import Recipe, find, open_recipe
 
 BASE, SFT, SFT_LONG, RL_ONLY = "base", "SFT", "SFT, same compute", "RL only"
@@ -24,6 +25,10 @@ SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agree
 """Arm to the one metric that it is paid by."""
 DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
+RL: Mapping[str, Any] = {
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50}
+}  # fmt: skip
+"""Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP1_LONG, STEP2)
 """Arms in the order of the tables, after the baselines that are not trained."""
 
@@ -46,8 +51,8 @@ class Plan:
     """SFT steps of the base: it writes reports, and hardly looks at the picture."""
     sft: int
     """SFT steps after the base."""
-    sft_long: int
-    """SFT steps after the base in the arm of the same compute as SFT and both steps of RL."""
+    sft_more: int
+    """SFT steps after that in the arm that spends on SFT what both steps of RL take."""
     rl: int
     """GRPO steps of each of the two steps."""
     hack: int = 300
@@ -80,16 +85,19 @@ class Training:
 
 
 ARMS: Mapping[str, str] = {
-    BASE: "base", SFT: "sft", SFT_LONG: "sft-long", RL_ONLY: "only-2", LEXICAL: "lexical", LABELS: "labels",
+    BASE: "base", SFT: "sft", SFT_LONG: "sft-more", RL_ONLY: "only-2", LEXICAL: "lexical", LABELS: "labels",
     ENTITIES: "entities", STEP1: "step1", STEP1_LONG: "step1-long", STEP2: "step2",
 }  # fmt: skip
 """Arm to the training whose policy it is."""
 PATHS: Mapping[str, tuple[str, ...]] = {
-    BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft-long"), RL_ONLY: ("base", "only-1", "only-2"),
+    BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft", "sft-more"), RL_ONLY: ("base", "only-1", "only-2"),
     **{arm: ("base", "sft", ARMS[arm]) for arm in (*SINGLE, STEP1)},
     STEP1_LONG: ("base", "sft", "step1", "step1-long"), STEP2: ("base", "sft", "step1", "step2"),
 }  # fmt: skip
 """Arm to all the trainings that went into it."""
+PATH_TO = {path[-1]: path for path in PATHS.values()} | {"only-1": ("base", "only-1")}
+ORDER = 1000
+"""Distance between the seeds of trainings that follow each other."""
 
 
 def trainings(plan: Plan) -> Iterator[Training]:
@@ -101,7 +109,7 @@ def trainings(plan: Plan) -> Iterator[Training]:
         "base", "sft", "", {**_long(sft, plan.base), "tiny": {**sft["tiny"], **steps}, "inputs": plan.inputs}
     )
     yield Training("sft", "sft", "base", _long(sft, plan.sft))
-    yield Training("sft-long", "sft", "base", _long(sft, plan.sft_long))
+    yield Training("sft-more", "sft", "sft", _long(sft, plan.sft_more))
     one, two = (_rl(_settings(recipe, name), plan.rl) for name in ("step1", "step2"))
     yield Training("step1", "rl", "sft", one)
     yield Training("step2", "rl", "step1", two)
@@ -113,7 +121,7 @@ def trainings(plan: Plan) -> Iterator[Training]:
 
 
 CHAINS: Mapping[str, tuple[str, ...]] = {
-    "sft": ("sft",), "long": ("sft-long",), "both": ("step1", "step2", "step1-long"), "only": ("only-1", "only-2"),
+    "sft": ("sft",), "more": ("sft-more",), "both": ("step1", "step2", "step1-long"), "only": ("only-1", "only-2"),
     **{ARMS[arm]: (ARMS[arm],) for arm in SINGLE},
 }  # fmt: skip
 """Trainings of a seed that one process does one after another."""
@@ -134,7 +142,7 @@ def jobs(plan: Plan, out: Path) -> list[Job]:
     made.append(_job(out, "untrained", [_score(plan, out, name, name) for name in evaluate.BASELINES]))
     first = plan.seeds[0]
     for kind in planted.KINDS:
-        settings = step("step1") | {"reward": planted.REWARDS[kind], "guard": planted.GUARD}
+        settings = merged(step("step1"), RL) | {"reward": planted.REWARDS[kind], "guard": planted.GUARD}
         task = _train(Training(kind, "rl", "sft", _long(settings, plan.hack)), out, first, out / "planted" / kind)
         made.append(_job(out, f"planted-{kind}", [task | {"do": "plant"}], f"seed{first}-sft"))
     return made
@@ -150,7 +158,9 @@ def _job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = 
 
 
 def _train(one: Training, out: Path, seed: int = 0, folder: Path | None = None) -> dict[str, Any]:
-    config = {**one.settings, "data": {"path": str(out / (DATA if one.start else PRETRAIN))}, "seed": seed}
+    # What takes up another training meets the studies in another order.
+    order = seed + ORDER * (PATH_TO[one.name].index(one.name) if one.name in PATH_TO else 1)
+    config = {**one.settings, "data": {"path": str(out / (DATA if one.start else PRETRAIN))}, "seed": order}
     if one.start:
         config["model"] = str(place(out, one.start, seed) / "model")
     return {"do": "train", "kind": one.kind, "config": config, "out": str(folder or place(out, one.name, seed))}
@@ -203,4 +213,5 @@ def _long(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
 
 def _rl(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """Watch, but never stop: an arm that goes wrong is a result here."""
-    return {**_long(settings, steps), "guard": {**settings["guard"], "act": "warn"}}
+    changed = merged(settings, RL)
+    return {**_long(changed, steps), "guard": {**changed["guard"], "act": "warn"}}
