@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import forked
 from test_resume import RL, SFT, STEP, data, numbers, sft  # noqa: F401  (fixtures)
 from training_helpers import command, sets, wait_for_children, wetread
+from wetread.runs.config import put
 
 pytestmark = pytest.mark.slow
 
@@ -171,11 +173,30 @@ def test_the_command_starts_processes_that_end_together_and_goes_on(one, data, t
     assert_close(out, one)
 
 
-def test_accelerate_launches_it(one, data, tmp_path):  # noqa: F811
+def test_accelerate_launches_a_recipe_of_sft_and_both_steps_of_rl(one, data, tmp_path):  # noqa: F811
+    recipe = tmp_path / "small.yaml"
+    stages = [stage("sft", "sft", (*SFT, *WHOLE))]
+    for number, (reward, kl, start) in enumerate(
+        (("unirg_step1", 0.0, "sft"), ("unirg_step2", 0.03, "step1")), start=1
+    ):
+        settings = (*RL, *WHOLE, "optim.steps=3", f"reward={reward}", f"group.kl={kl}")
+        stages.append(stage(f"step{number}", "rl", settings, {"stage": start}))
+    recipe.write_text(json.dumps({"name": "small", "source": "a test", "data": {"path": str(data)}, "stages": stages}))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--main_process_port", str(forked.free_port()), "-m", "wetread", "train", "sft", "--out"]
-    launch += [str(tmp_path / "run"), *sets(f"data.path={data}", *SFT, *WHOLE)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
+    launch += ["--main_process_port", str(forked.free_port()), "-m", "wetread"]
+    arguments = ["train", "recipe", str(recipe), "--out"]
+    done = subprocess.run([*launch, *arguments, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"model: {tmp_path / 'run' / 'model'}\n"
-    assert_close(tmp_path / "run", one)
+    assert done.stdout == f"model: {tmp_path / 'two' / 'model'}\n"
+    assert forked.run([*arguments, tmp_path / "one"], tmp_path / "one.log") == 0
+    assert_close(tmp_path / "two" / "sft", one)
+    for name in ("sft", "step1", "step2"):
+        assert_close(tmp_path / "two" / name, tmp_path / "one" / name)
+
+
+def stage(name: str, kind: str, settings: tuple[str, ...], start: dict | None = None) -> dict:
+    """Return a recipe's stage; JSON is YAML."""
+    config: dict = {"model": start} if start else {}
+    for key, _, value in (setting.partition("=") for setting in settings):
+        put(config, key, yaml.safe_load(value))
+    return {"name": name, "kind": kind, "config": config}
