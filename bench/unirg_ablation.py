@@ -31,12 +31,12 @@ from wetread.studies import phantom
 from wetread.studies.phantom import PhantomConfig
 
 FULL = Plan(
-    pretrain=12000, studies=9000, prior_share=0.45, seeds=(0, 1, 2), warmup=2500, base=150, sft=2400, sft_more=1400,
-    rl=120,
+    pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=2500, base=150, sft=1500,
+    sft_more=1300, rl=110,
 )  # fmt: skip
 QUICK = Plan(
-    pretrain=700, studies=900, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20, rl=3,
-    test_limit=60, resamples=300, hack=20,
+    pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20,
+    rl=3, test_limit=60, resamples=300, hack=20,
 )  # fmt: skip
 
 

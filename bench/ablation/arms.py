@@ -41,6 +41,8 @@ class Plan:
     """Phantom studies that the base is made of, all splits together; of other patients than all that follows."""
     studies: int
     """Phantom studies that everything else is trained and tested on, all splits together."""
+    train: int
+    """Most training studies of them: few, as a hospital's own data are, so that SFT converges."""
     prior_share: float
     """Share of the studies that have an earlier one."""
     seeds: tuple[int, ...]
@@ -130,11 +132,11 @@ CHAINS: Mapping[str, tuple[str, ...]] = {
 def jobs(plan: Plan, out: Path) -> list[Job]:
     """Return all jobs: the base, and for each seed its chains of trainings with the scoring of the arms that they end in."""
     several = {one.name: one for one in trainings(plan)}
-    base = [_train(several["base"], out), _score(plan, out, BASE, place(out, "base"))]
+    base = [_train(plan, several["base"], out), _score(plan, out, BASE, place(out, "base"))]
     made = [_job(out, "base", base)]
     for seed in plan.seeds:
         for chain, names in CHAINS.items():
-            tasks = [_train(several[name], out, seed) for name in names]
+            tasks = [_train(plan, several[name], out, seed) for name in names]
             ends = [arm for arm in TRAINED if ARMS[arm] in names]
             tasks += [_score(plan, out, arm, place(out, ARMS[arm], seed), seed) for arm in ends]
             start = several[names[0]].start
@@ -143,7 +145,7 @@ def jobs(plan: Plan, out: Path) -> list[Job]:
     first = plan.seeds[0]
     for kind in planted.KINDS:
         settings = merged(step("step1"), RL) | {"reward": planted.REWARDS[kind], "guard": planted.GUARD}
-        task = _train(Training(kind, "rl", "sft", _long(settings, plan.hack)), out, first, out / "planted" / kind)
+        task = _train(plan, Training(kind, "rl", "sft", _long(settings, plan.hack)), out, first, out / "planted" / kind)
         made.append(_job(out, f"planted-{kind}", [task | {"do": "plant"}], f"seed{first}-sft"))
     return made
 
@@ -157,10 +159,11 @@ def _job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = 
     return Job(name, command, (after,) if after else ())
 
 
-def _train(one: Training, out: Path, seed: int = 0, folder: Path | None = None) -> dict[str, Any]:
+def _train(plan: Plan, one: Training, out: Path, seed: int = 0, folder: Path | None = None) -> dict[str, Any]:
     # What takes up another training meets the studies in another order.
     order = seed + ORDER * (PATH_TO[one.name].index(one.name) if one.name in PATH_TO else 1)
-    config = {**one.settings, "data": {"path": str(out / (DATA if one.start else PRETRAIN))}, "seed": order}
+    data = {"path": str(out / DATA), "limit": plan.train} if one.start else {"path": str(out / PRETRAIN)}
+    config = {**one.settings, "data": data, "seed": order}
     if one.start:
         config["model"] = str(place(out, one.start, seed) / "model")
     return {"do": "train", "kind": one.kind, "config": config, "out": str(folder or place(out, one.name, seed))}

@@ -117,7 +117,7 @@ def _intro(
             f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}; "
             f"{minutes:.0f} processor minutes, single-thread processes side by side.",
             "",
-            f"{len(every)} studies ({splits['train']} to train on, {splits['val']} for validation); test studies: {sizes}. "
+            f"{len(every)} studies ({min(plan.train, splits['train'])} to train on, {splits['val']} for validation), and {plan.pretrain} of other patients for the base; test studies: {sizes}. "
             f"Every trained arm has {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}, the base one. A value is the mean of the seeds' corpus values; its 95% interval comes from "
             f"{plan.resamples} bootstrap resamples of seeds and patients, paired in differences. Bold: the interval excludes 0.",
         )
