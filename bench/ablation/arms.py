@@ -18,7 +18,7 @@ from wetread.runs import evaluate
 from wetread.runs.config import merged
 from wetread.training.recipe import Recipe, find, open_recipe
 
-BASE, SFT, SFT_LONG, RL_ONLY = "base", "SFT", "SFT, same compute", "RL only"
+BASE, SFT, SFT_LONG, RL_ONLY = "base", "SFT", "SFT, same compute", "RL only, step 1"
 LEXICAL, LABELS, ENTITIES = "SFT + RL, lexical alone", "SFT + RL, labels alone", "SFT + RL, entities alone"
 STEP1, STEP1_LONG, STEP2 = "SFT + RL, step 1", "SFT + RL, step 1 twice", "SFT + RL, steps 1 and 2"
 SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agreement", ENTITIES: "entity_f1"}
@@ -87,17 +87,17 @@ class Training:
 
 
 ARMS: Mapping[str, str] = {
-    BASE: "base", SFT: "sft", SFT_LONG: "sft-more", RL_ONLY: "only-2", LEXICAL: "lexical", LABELS: "labels",
+    BASE: "base", SFT: "sft", SFT_LONG: "sft-more", RL_ONLY: "only", LEXICAL: "lexical", LABELS: "labels",
     ENTITIES: "entities", STEP1: "step1", STEP1_LONG: "step1-long", STEP2: "step2",
 }  # fmt: skip
 """Arm to the training whose policy it is."""
 PATHS: Mapping[str, tuple[str, ...]] = {
-    BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft", "sft-more"), RL_ONLY: ("base", "only-1", "only-2"),
+    BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft", "sft-more"), RL_ONLY: ("base", "only"),
     **{arm: ("base", "sft", ARMS[arm]) for arm in (*SINGLE, STEP1)},
     STEP1_LONG: ("base", "sft", "step1", "step1-long"), STEP2: ("base", "sft", "step1", "step2"),
 }  # fmt: skip
 """Arm to all the trainings that went into it."""
-PATH_TO = {path[-1]: path for path in PATHS.values()} | {"only-1": ("base", "only-1")}
+PATH_TO = {path[-1]: path for path in PATHS.values()}
 ORDER = 1000
 """Distance between the seeds of trainings that follow each other."""
 
@@ -115,15 +115,14 @@ def trainings(plan: Plan) -> Iterator[Training]:
     one, two = (_rl(_settings(recipe, name), plan.rl) for name in ("step1", "step2"))
     yield Training("step1", "rl", "sft", one)
     yield Training("step2", "rl", "step1", two)
-    yield Training("only-1", "rl", "base", one)
-    yield Training("only-2", "rl", "only-1", two)
+    yield Training("only", "rl", "base", one)
     yield Training("step1-long", "rl", "step1", one)
     for arm, metric in SINGLE.items():
         yield Training(ARMS[arm], "rl", "sft", {**one, "reward": metric})
 
 
 CHAINS: Mapping[str, tuple[str, ...]] = {
-    "sft": ("sft",), "more": ("sft-more",), "both": ("step1", "step2", "step1-long"), "only": ("only-1", "only-2"),
+    "sft": ("sft",), "more": ("sft-more",), "both": ("step1", "step2", "step1-long"), "only": ("only",),
     **{ARMS[arm]: (ARMS[arm],) for arm in SINGLE},
 }  # fmt: skip
 """Trainings of a seed that one process does one after another."""
