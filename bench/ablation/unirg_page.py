@@ -228,7 +228,7 @@ def _learning(plan: Plan, out: Path, to: Path) -> str:
         ("ROUGE-L", "panel/rouge_l"),
         ("length ratio", "length_ratio"),
     )
-    systems = {arm: looks(out, plan, arms.ARMS[arm]) for arm in (arms.STEP1_LONG, *arms.SINGLE)}
+    systems = {arm: looks(out, plan, arms.ARMS[arm]) for arm in (arms.STEP1, *arms.SINGLE)}
     panels = []
     for name, key in shown:
         lines = {
