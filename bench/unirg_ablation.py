@@ -31,8 +31,8 @@ from wetread.studies import phantom
 from wetread.studies.phantom import PhantomConfig
 
 FULL = Plan(
-    pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=2500, base=150, sft=1500,
-    sft_more=1500, rl=125,
+    pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=2000, base=150, sft=1200,
+    sft_more=1500, rl=100, hack=200,
 )  # fmt: skip
 QUICK = Plan(
     pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20,

@@ -26,7 +26,7 @@ SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agree
 DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
 RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50}
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 200}
 }  # fmt: skip
 """Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP1_LONG, STEP2)
