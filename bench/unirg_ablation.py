@@ -1,7 +1,7 @@
 """UniRG's ablation on phantom studies: what RL on clinical metrics adds to SFT, and which part of its reward does it.
 
-    python bench/unirg_ablation.py --out runs/unirg_ablation            about 80 minutes on 2 cores
-    python bench/unirg_ablation.py --out runs/unirg_quick --quick       under 10 minutes; shows that all of it runs
+    python bench/unirg_ablation.py --out runs/unirg_ablation            meant for 90 minutes on 2 cores
+    python bench/unirg_ablation.py --out runs/unirg_quick --quick       the smallest form; shows that all of it runs
 
 Every arm is trained with each seed on the same studies: a base that writes reports and hardly looks, SFT from it, more
 SFT for as long as both steps of RL take, RL without SFT, SFT and RL by one metric alone, by step 1 of the recipe

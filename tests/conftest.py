@@ -33,6 +33,16 @@ def wetread_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 phantom studies of 64 pixels, all splits together."""
+    from wetread.studies import phantom
+
+    path = tmp_path_factory.mktemp("data") / "phantom"
+    phantom.write(path, 60, seed=5, size=64)
+    return path
+
+
 @pytest.fixture
 def seed() -> int:
     """The seed that every test uses."""

@@ -101,7 +101,7 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         seeds=(0,),
         warmup=8,
         sft=6,
-        sft_long=8,
+        sft_more=8,
         rl=2,
         test_limit=12,
         hack=2,

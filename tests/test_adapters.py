@@ -9,19 +9,12 @@ from qwen_files import qwen
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.models import open_model
 from wetread.runs.config import build
-from wetread.studies import folder, phantom
+from wetread.studies import folder
 from wetread.training import adapters, rl, sft
 from wetread.training.config import AdapterConfig, ComputeConfig, RlConfig, SftConfig, VllmConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 LORA = ("adapter.kind=lora", "adapter.rank=4")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "phantom"
-    phantom.write(path, 60, seed=5, size=64)
-    return path
 
 
 @pytest.fixture(scope="module")

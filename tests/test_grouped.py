@@ -12,7 +12,6 @@ from wetread import prompts
 from wetread.models import transformers
 from wetread.runs.config import build
 from wetread.runs.store import JsonLines
-from wetread.studies import phantom
 from wetread.training import rl, sft
 from wetread.training.config import RlConfig, SftConfig
 from wetread.training.data import as_dataset, select
@@ -29,13 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "phantom"
-    phantom.write(path, 60, seed=5, size=64)
-    return path
 
 
 @pytest.fixture(scope="module")

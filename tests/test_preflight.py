@@ -8,16 +8,9 @@ from qwen_files import qwen
 from training_helpers import SMALL
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.runs.config import build
-from wetread.studies import folder, phantom
+from wetread.studies import folder
 from wetread.training import preflight
 from wetread.training.config import RlConfig, SftConfig
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "phantom"
-    phantom.write(path, 60, seed=5, size=64)
-    return path
 
 
 @pytest.fixture(scope="module")

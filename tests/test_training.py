@@ -11,18 +11,11 @@ from wetread.models import open_model, read_manifest
 from wetread.records import Sampling
 from wetread.runs.config import build
 from wetread.runs.store import JsonLines
-from wetread.studies import folder, phantom
+from wetread.studies import folder
 from wetread.training import rl, sft
 from wetread.training.config import RlConfig, SftConfig
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "phantom"
-    phantom.write(path, 60, seed=5, size=64)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -52,14 +52,7 @@ def sft(
     from wetread.runs.config import build
     from wetread.training.config import SftConfig
 
-    made = build(SftConfig, config, set_)
-    if not dry_run and _launched(processes):
-        return 0
-    if _looked("SFT", made, out, dry_run=dry_run):
-        return 0
-    from wetread.training import sft as training
-
-    return _train("SFT", lambda step: training.train(made, out, step))
+    return _run("SFT", "sft", build(SftConfig, config, set_), out, processes, dry_run)
 
 
 @app.command("rl")
@@ -74,14 +67,7 @@ def rl(
     from wetread.runs.config import build
     from wetread.training.config import RlConfig
 
-    made = build(RlConfig, config, set_)
-    if not dry_run and _launched(processes):
-        return 0
-    if _looked("GRPO", made, out, dry_run=dry_run):
-        return 0
-    from wetread.training import rl as training
-
-    return _train("GRPO", lambda step: training.train(made, out, step))
+    return _run("GRPO", "rl", build(RlConfig, config, set_), out, processes, dry_run)
 
 
 @app.command("recipe")
@@ -122,6 +108,18 @@ def recipe(
         if not stage or made.stage(stage) is made.stages[-1]:
             _score(made, out)
     return 0
+
+
+def _run(title: str, module: str, config: SftConfig | RlConfig, out: Path, processes: int, dry_run: bool) -> int:
+    """Launch, look at and train by one config; ``module`` of the training room does it."""
+    if not dry_run and _launched(processes):
+        return 0
+    if _looked(title, config, out, dry_run=dry_run):
+        return 0
+    from importlib import import_module
+
+    training = import_module(f"wetread.training.{module}")
+    return _train(title, lambda step: training.train(config, out, step))
 
 
 def _launched(count: int) -> bool:

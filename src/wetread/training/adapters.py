@@ -15,8 +15,11 @@ from typing import Any
 
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.models import transformers
-from wetread.training.config import AdapterConfig, ComputeConfig, VllmConfig
-from wetread.training.saving import save_whole
+from wetread.runs.store import RunFolder
+from wetread.training import loop
+from wetread.training.card import Card
+from wetread.training.config import AdapterConfig, ComputeConfig, RlConfig, SftConfig, VllmConfig
+from wetread.training.saving import save_policy, save_whole
 
 LANGUAGE = ("language_model", "text_model")
 """Names under which models keep their language model."""
@@ -176,6 +179,29 @@ def vllm_arguments(vllm: VllmConfig) -> dict[str, Any]:
     if vllm.use == "server":
         return {**made, "vllm_server_host": vllm.host, "vllm_server_port": vllm.port}
     return {**made, "vllm_gpu_memory_utilization": vllm.memory}
+
+
+def finish(run: RunFolder, stage: str, config: SftConfig | RlConfig, trainer: Any, processor: Any, card: Card) -> Path:
+    """Save the policy that ``trainer`` has trained, whole, and note that ``stage`` is done; all processes must call it.
+
+    Returns
+    -------
+    ``model`` in the run folder.
+
+    Raises
+    ------
+    RunError
+        The disk is full or the folder cannot be written.
+    """
+    target = run.path / "model"
+    weights = gathered(trainer)
+
+    def save() -> None:
+        model = whole(trainer, weights, config.model, config.adapter, run.path)
+        save_policy(model, processor, card, target)
+
+    loop.finish(run, stage, save, steps=config.optim.steps)
+    return target
 
 
 def gathered(trainer: Any) -> Mapping[str, Any] | None:

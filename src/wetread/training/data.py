@@ -52,7 +52,7 @@ class Pictures:
 class Examples:
     """Transform from row numbers to TRL examples, for ``Dataset.set_transform``; it stays in the process that made it.
 
-    ``datasets`` pickles a transform several times to hash it. With the studies in it that took four seconds for 6,000 of them,
+    ``datasets`` pickles a transform several times to hash it. With thousands of studies in it that takes seconds,
     so what is pickled is a digest of what they are.
     """
 

@@ -20,7 +20,6 @@ from wetread.training.card import Card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
 from wetread.training.sampling import Order
-from wetread.training.saving import save_policy
 
 STAGE = "rl"
 
@@ -44,9 +43,8 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     studies = select(config.data, config.seed)
     config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch // config.group.rollouts))
     run = loop.open_run(out, STAGE, to_dict(given))
-    target = out / "model"
     if run.done(f"{STAGE}.done"):
-        return target
+        return out / "model"
     run.event(f"{STAGE}.data", **studies.event())
     from wetread.training.grouped import GroupedTrainer
     from wetread.training.noise import own_streams
@@ -92,13 +90,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         inputs=inputs,
         config=to_dict(given),
     )
-    weights = adapters.gathered(trainer)
-
-    def save() -> None:
-        save_policy(adapters.whole(trainer, weights, config.model, config.adapter, out), processor, card, target)
-
-    loop.finish(run, STAGE, save, steps=config.optim.steps)
-    return target
+    return adapters.finish(run, STAGE, config, trainer, processor, card)
 
 
 def _order(config: RlConfig, size: int, arguments: Any) -> Order:

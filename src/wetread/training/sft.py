@@ -17,7 +17,6 @@ from wetread.training.card import Card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
 from wetread.training.sampling import Order
-from wetread.training.saving import save_policy
 
 if TYPE_CHECKING:
     from wetread.training.warmup import Labels
@@ -52,9 +51,8 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     studies = select(config.data, config.seed)
     config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch))
     run = loop.open_run(out, STAGE, to_dict(given))
-    target = out / "model"
     if run.done(f"{STAGE}.done"):
-        return target
+        return out / "model"
     run.event(f"{STAGE}.data", **studies.event())
     from trl.trainer.sft_config import SFTConfig as Arguments
     from trl.trainer.sft_trainer import SFTTrainer
@@ -106,13 +104,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         inputs=inputs,
         config=to_dict(given),
     )
-    weights = adapters.gathered(trainer)
-
-    def save() -> None:
-        save_policy(adapters.whole(trainer, weights, config.model, config.adapter, out), processor, card, target)
-
-    loop.finish(run, STAGE, save, steps=config.optim.steps)
-    return target
+    return adapters.finish(run, STAGE, config, trainer, processor, card)
 
 
 def starting_point(
