@@ -286,10 +286,10 @@ def test_a_copy_is_found_by_its_pixels_too(tmp_path):
 
 def test_duplicates_in_training_are_warned_of(tmp_path):
     same = Report("Clear.", "Normal.")
-    path = write(tmp_path / "a", case("a", report=same), case("b", report=same), case("c", report=same, level=0.1))
+    path = write(tmp_path / "a", *(case(key, "p", report=same, level=0.1 if key == "c" else 0.5) for key in "abc"))
     with pytest.warns(WetreadWarning, match="1 of the 3"):
         assert select(DataConfig((path,))).duplicates == 1
-    again = write(tmp_path / "b", case("a", report=same), case("d", level=0.2))
+    again = write(tmp_path / "b", case("a", "p", report=same), case("d", "p", level=0.2))
     with pytest.warns(WetreadWarning) as told:
         samples = select(DataConfig((path, again)))
     assert [study.id for study in samples] == ["a", "b", "c", "d"]

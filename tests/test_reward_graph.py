@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from wetread.errors import UsageError
 from wetread.metrics.entry import MEAN, MetricEntry, score_pairs
 from wetread.records import Draft, MetricSpec, Report, Score
 from wetread.registry import Registry
-from wetread.rewards import RewardRecipe, Step, Term, dry_run, score_batch, transforms
+from wetread.rewards import RewardRecipe, Step, Term, dry_run, rehearsal, score_batch, transforms
 
 REFERENCE = Report("Small left pleural effusion. Moderate cardiomegaly. No pneumothorax.", "Left pleural effusion.")
 NORMAL = Report("The lungs are clear. No pleural effusion or pneumothorax.", "No acute disease.")
@@ -166,6 +167,49 @@ def test_products_whose_factors_may_be_below_0_are_refused():
     ):
         with pytest.raises(UsageError):
             build()
+
+
+FORM = Term("fkgl", 0.3, [{"clip": [0, 20]}, "inverse"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "transform"),
+    [
+        ("entity_f1", [{"scale": 0.001}, {"shift": 1}]),
+        ("entity_f1", {"clip": [1, 2]}),
+        ("entity_f1", {"clip": [0.001, 1]}),
+        ("entity_f1", [{"shift": 1}, {"length_tax": [0.8, 1.25, 1]}]),  # only a wrong length brings it to 0
+        ("entity_f1", [{"clip": [1, 2]}, {"length_factor": [0.8, 1.25, 1]}]),
+        ("errors_total", [{"clip": [0, 3]}, "inverse"]),
+    ],
+)
+def test_form_is_not_paid_for_where_nothing_is_true(metric, transform):
+    for others in (None, {"metric": "rouge_l", "transform": {"shift": 1}}):
+        term = replace(FORM, times=Term(metric, transform=transform, times=others))
+        recipe = RewardRecipe("bought", (Term("rouge_l"), term))
+        for use in (lambda r=recipe: dry_run(r, [REFERENCE]), lambda r=recipe: score_batch([], [], r)):
+            with pytest.raises(UsageError, match=r"never falls below .* begin at 0"):
+                use()
+
+
+@pytest.mark.parametrize(
+    ("metric", "transform"),
+    [
+        ("entity_f1", ()),
+        ("entity_f1", {"clip": [0, 0.5]}),
+        ("entity_f1", [{"scale": 0.001}]),
+        ("errors_total", "inverse"),
+        ("errors_total", [{"clip": [0, 4]}, "negate", {"shift": 4}]),
+        ("bertscore", {"clip": [0, 1]}),
+        ("crimson", {"shift": 1}),
+        ("entity_f1", {"length_factor": [0.8, 1.25, 0.5]}),
+    ],
+)
+def test_form_may_be_multiplied_by_whatever_can_be_all_wrong(metric, transform):
+    term = replace(FORM, times=Term(metric, transform=transform))
+    for times in (term.times, Term("rouge_l", transform={"shift": 1}, times=term.times)):
+        recipe = RewardRecipe("honest", (replace(FORM, times=times),))
+        rehearsal.check(recipe, {name: metrics.get(name) for name in recipe.metrics})
 
 
 def test_what_a_factor_lacks_costs_the_rollout():
@@ -329,7 +373,7 @@ def test_judgements_that_fail_are_none_and_counted(monkeypatch):
     assert len(server.questions) == 3
 
 
-def test_what_trl_calls_logs_terms_floors_losses_and_flat_groups(planted):
+def test_what_trl_calls_logs_terms_floors_losses_and_flat_groups(planted, monkeypatch):
     rewarding = pytest.importorskip("wetread.training.rewarding")
     recipe = RewardRecipe("broken", (Term("rouge_l"), Term("failing")))
     made = rewarding.ReportReward(recipe, prompts.get("direct"), {"a": REFERENCE, "b": NORMAL}, 100, rollouts=2)
@@ -346,6 +390,11 @@ def test_what_trl_calls_logs_terms_floors_losses_and_flat_groups(planted):
     assert logged["lost/failing"] == 0.75 and "term/failing" not in logged and logged["guard/unscored"] == 0.75
     assert logged["guard/floor"] == 0.25 and logged["guard/flat_groups"] == 1.0
     assert sum(lost[0].values()) == 3
+    ((mine, number),) = lost.pop().items()
+    with monkeypatch.context() as three:  # processes, of which this is one
+        three.setattr(rewarding.processes, "gathered", lambda made: [made, Counter({"elsewhere": 2}), made])
+        call([right] * 4, ["a", "a", "b", "b"])
+    assert lost == [Counter({mine: 8, "elsewhere": 2})] and number == 3
     GATE["fails"] = False
     values = call([right, "", right, right], ["a", "a", "b", "b"])
     assert values[:2] == [2.0, -1.0] and values[2] == values[3] and made.flat == [2, 3]

@@ -63,7 +63,7 @@ class Prior:
     study: str
     """Id of the earlier study."""
     date: str = ""
-    """ISO date of the earlier study; empty when unknown."""
+    """ISO date of the earlier study, as ``Study.date``; empty when unknown."""
     images: tuple[Image, ...] = ()
     """Its images, frontal first."""
     report: Report | None = None
@@ -113,7 +113,7 @@ class Study:
     site: str = ""
     """Institution or its pseudonym."""
     date: str = ""
-    """ISO date of the study; phantom dates lie in the future so that nobody takes them for real ones."""
+    """ISO date of the study, with its time where that is known; phantom dates lie in the future so that nobody takes them for real ones."""
     split: str = ""
     """``train``, ``val`` or ``test``; empty when the data set has none."""
     prior: Prior | None = None

@@ -45,7 +45,8 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
     ------
     UsageError
         Naming the term: nothing in it looks at the reference, a transform turns a metric's direction round or is not made
-        for its values, or a factor of a product may be below 0, where worse would be paid more.
+        for its values, a factor of a product may be below 0, where worse would be paid more, or a product pays for what looks
+        at the draft alone even where all the rest is as wrong as can be.
     """
     for term in recipe.terms:
         where = f"term {term.name!r} of reward {recipe.name!r}"
@@ -71,6 +72,24 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
                     f"{where}: {one.metric!r} may be {low:g} there, and a product of numbers below 0 pays for the worse; "
                     "clip or shift it to begin at 0."
                 )
+        _check_truth(term, specs, where)
+
+
+def _check_truth(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
+    """Refuse a product that pays a draft for its form although it says nothing true.
+
+    The worst is taken at the reference's length: a factor that only a wrong length brings to 0 says nothing of truth.
+    """
+    form = [one.metric for one, spec in zip(term.factors, specs, strict=True) if spec.reference_free]
+    rest = [(one, spec) for one, spec in zip(term.factors, specs, strict=True) if not spec.reference_free]
+    least = math.prod(min(transforms.apply(one.steps, end) for end in values_of(spec)) for one, spec in rest)
+    if form and least > 0:
+        truth = " and ".join(repr(one.metric) for one, _ in rest)
+        raise UsageError(
+            f"{where}: {truth} never falls below {least:g} there, so that {' and '.join(map(repr, form))}, which looks at "
+            "the draft alone, is paid for in a draft that is all wrong; let what it is multiplied by begin at 0, without "
+            "a shift or a clip above it."
+        )
 
 
 def values_of(spec: MetricSpec) -> Span:

@@ -15,6 +15,7 @@ import numpy as np
 from wetread.errors import StudyError
 from wetread.records import Image, Study
 from wetread.studies.folder import file_of
+from wetread.studies.priors import is_later
 from wetread.studies.splits import patient_key
 
 TAIL = 16_384
@@ -49,7 +50,7 @@ def check_priors(train: Iterable[Study], others: Iterable[Study]) -> None:
         before = known.get(key)
         if before is not None and before.patient and study.patient and before.patient != study.patient:
             foreign.append(study.id)
-        if study.date and study.prior.date and study.prior.date > study.date:
+        if is_later(study.prior.date, study.date):
             later.append(study.id)
     for found, what in (
         (tested, "a prior that is tested on; its report would be trained on"),

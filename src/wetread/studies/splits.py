@@ -54,10 +54,15 @@ def patient_key(study: Study) -> tuple[str, str] | None:
     return (study.source, study.patient) if study.patient else None
 
 
+def unnamed(studies: Iterable[Study]) -> int:
+    """Return how many studies name no patient; a patient who is in two splits by them is not seen."""
+    return sum(not study.patient for study in studies)
+
+
 def leaks(studies: Iterable[Study]) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return every (source, patient) in more than one split, with those splits; studies without either are passed over.
 
-    The same patient key in data of different sources is not the same patient.
+    The same patient key in data of different sources is not the same patient. ``unnamed`` counts the studies without one.
     """
     seen: dict[tuple[str, str], set[str]] = {}
     for study in studies:

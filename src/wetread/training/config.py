@@ -12,6 +12,7 @@ from wetread.models.tiny import TinyConfig
 from wetread.records import InputConfig
 from wetread.rewards.rules import Rule
 from wetread.runs.config import limits
+from wetread.studies.priors import Priors
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class DataConfig:
     """Share of the samples that each folder gets, up to a common factor; nothing: by its number of studies."""
     held_out: tuple[str, ...] = ()
     """Folders that will be tested on; training is refused where it would meet one of their patients or studies."""
+    priors: Priors = "kept"
+    """`kept`: those that the studies name; `recent`: for the others the patient's latest earlier study, by date."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class OptimConfig:
     """Share of the steps that warm up."""
     decay: float = limits(0.01, 0, 1)
     """Weight decay."""
+    beta2: float = limits(0.98, 0, 0.999999)
+    """AdamW's second decay rate, of the mean of squared gradients; the first is 0.9."""
+    clip: float = limits(1.0, 0, 1_000_000)
+    """Norm to which longer gradients are scaled down; 0: none are."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Learning rate after the warm-up."""
 
@@ -116,6 +123,30 @@ class VllmConfig:
 
 
 @dataclass(frozen=True)
+class GuardConfig:
+    """Looks at the policy during training: drafts of studies that are not trained on, judged by more than the reward."""
+
+    every: int = limits(25, 0)
+    """Steps between looks, each with a checkpoint; the start and the end are looked at too. 0: none, and the last policy is kept."""
+    split: str = "val"
+    """Split that the studies are of."""
+    studies: int = limits(64, 1, 100_000)
+    """Studies that are drafted, the same at every look; guards of fewer than 20 only warn."""
+    batch: int = limits(32, 1, 4096)
+    """Studies drafted at once."""
+    panel: tuple[str, ...] = ()
+    """Held-out metrics, none of them in the reward; nothing: some without weights are chosen."""
+    keep: str = "reward"
+    """Which policy becomes the model: that with the best `reward`, the best value of a metric or of a ready reward, or the `last`."""
+    max_new_tokens: int = limits(0, 0, 65_536)
+    """Longest draft; 0: as long as a rollout, in SFT 192 tokens."""
+    act: Literal["stop", "warn"] = "stop"
+    """`warn`: a guard that would stop the training only warns."""
+    rules: tuple[Rule, ...] = ()
+    """Thresholds in place of the usual ones of the same name and side, and more; see docs/rewards.md."""
+
+
+@dataclass(frozen=True)
 class SftConfig:
     """Supervised fine-tuning on reports."""
 
@@ -137,6 +168,8 @@ class SftConfig:
     """How the model is held and computed."""
     freeze_vision: bool = False
     """Keep the image encoder as it is; with a warmed-up tower the language model learns to use what it sees."""
+    guard: GuardConfig = field(default_factory=lambda: GuardConfig(every=0, keep="findings_f1"))
+    """How the policy is watched, and which one is kept; off unless `every` is set: then the last one is."""
     checkpoint_every: int = limits(100, 1)
     """Steps between checkpoints from which a killed run resumes."""
     seed: int = limits(0, 0, 2**31 - 1)
@@ -175,28 +208,6 @@ class ScorerConfig:
     """Folder of the metrics' weights; empty: what `WETREAD_WEIGHTS` names, or the hub."""
     precision: Literal["", "fp32", "bf16"] = ""
     """Numbers that their networks compute with; empty: what `WETREAD_PRECISION` names, or fp32."""
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """Looks at the policy during training: drafts of studies that are not trained on, judged by more than the reward."""
-
-    every: int = limits(25, 0)
-    """Steps between looks, each with a checkpoint; the start and the end are looked at too. 0: none, and the last policy is kept."""
-    split: str = "val"
-    """Split that the studies are of."""
-    studies: int = limits(64, 1, 100_000)
-    """Studies that are drafted, the same at every look; guards of fewer than 20 only warn."""
-    batch: int = limits(32, 1, 4096)
-    """Studies drafted at once."""
-    panel: tuple[str, ...] = ()
-    """Held-out metrics, none of them in the reward; nothing: some without weights are chosen."""
-    keep: str = "reward"
-    """Which policy becomes the model: that with the best `reward` or the best value of a metric, or the `last`."""
-    act: Literal["stop", "warn"] = "stop"
-    """`warn`: a guard that would stop the training only warns."""
-    rules: tuple[Rule, ...] = ()
-    """Thresholds in place of the usual ones of the same name and side, and more; see docs/rewards.md."""
 
 
 @dataclass(frozen=True)

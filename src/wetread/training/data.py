@@ -15,8 +15,9 @@ from wetread.errors import ConfigError, UsageError, WetreadWarning
 from wetread.models.transformers import to_picture
 from wetread.prompts import Style
 from wetread.records import Image, Study
-from wetread.studies import folder, leaks
-from wetread.studies.splits import check_leaks
+from wetread.studies import folder, leaks, priors
+from wetread.studies.priors import PriorCount
+from wetread.studies.splits import check_leaks, unnamed
 from wetread.training.config import DataConfig
 
 CACHE_BYTES = 512 * 1024 * 1024
@@ -125,6 +126,12 @@ class Samples(Sequence[Study]):
     """What each folder gives."""
     duplicates: int = 0
     """Studies that have report and picture of another one in the mixture."""
+    compared: int = 0
+    """Studies of all splits and of what is held out, among which leaks were looked for."""
+    unnamed: int = 0
+    """Those of them that name no patient; leaks between these cannot be seen."""
+    priors: PriorCount | None = None
+    """What was found where the folders' priors were looked for (``data.priors``); None: they were not."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -141,7 +148,14 @@ class Samples(Sequence[Study]):
     def event(self) -> dict[str, Any]:
         """Return what ``events.jsonl`` says of the data."""
         sources = [{**vars(part), "share": round(part.samples / len(self), 4)} for part in self.parts]
-        return {"studies": len(self.studies), "samples": len(self), "duplicates": self.duplicates, "sources": sources}
+        return {
+            "studies": len(self.studies),
+            "samples": len(self),
+            "duplicates": self.duplicates,
+            "unnamed": self.unnamed,
+            "priors": self.priors and self.priors.to_json(),
+            "sources": sources,
+        }
 
 
 def select(config: DataConfig, seed: int = 0) -> Samples:
@@ -165,22 +179,23 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
     Warns
     -----
     WetreadWarning
-        Studies that have report and picture of another one, or are listed in two folders.
+        Studies that have report and picture of another one, are listed in two folders, or name no patient.
     """
     limits = _one_each(config)
     train: list[list[Study]] = []
     others: list[Study] = []
-    for path, limit in zip(config.path, limits, strict=True):
-        every = folder.read(path)
+    folders, found = priors.read(config.path, config.priors)
+    for every, limit in zip(folders, limits, strict=True):
         train.append(folder.choose(every, config.split, limit))
         others += [study for study in every if study.split not in ("", config.split)]
     held_out = _held_out(config)
     flat = [study for part in train for study in part]
+    compared = [*flat, *others, *held_out]
     check_leaks([*flat, *others])
     if held_out:
         leaks.check_held_out(flat, held_out)
     leaks.check_priors(flat, [*others, *held_out])
-    parts, repeated = _distinct(train)
+    parts, repeated = distinct(train)
     duplicates = sum(1 for _ in leaks.equal_pairs([study for part in parts for study in part]))
     for count, what in (
         (repeated, "are listed in more than one folder and taken once"),
@@ -188,6 +203,13 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
     ):
         if count:
             warnings.warn(f"{count} of the {len(flat)} training studies {what}.", WetreadWarning, stacklevel=2)
+    nameless = unnamed(compared)
+    if nameless:
+        warnings.warn(
+            f"{nameless:,} of the {len(compared):,} studies name no patient; leaks between them cannot be seen.",
+            WetreadWarning,
+            stacklevel=2,
+        )
     rows = _rows([len(part) for part in parts], config.weights, seed)
     return Samples(
         tuple(study for part in parts for study in part),
@@ -197,6 +219,9 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
             for path, part, row in zip(config.path, parts, rows, strict=True)
         ),
         duplicates,
+        len(compared),
+        nameless,
+        found,
     )
 
 
@@ -227,16 +252,28 @@ def _held_out(config: DataConfig) -> list[Study]:
     return found
 
 
-def _distinct(train: Sequence[Sequence[Study]]) -> tuple[list[list[Study]], int]:
+def distinct(folders: Sequence[Sequence[Study]], name: str = "data.path") -> tuple[list[list[Study]], int]:
     """Return the folders' studies with ids that differ, and how many were left out as listed before.
 
     The same id from the same source is the same study; from another source it is another one and gets the source's name.
+
+    Parameters
+    ----------
+    folders
+        Studies, folder by folder.
+    name
+        The config key that names the folders.
+
+    Raises
+    ------
+    UsageError
+        A folder has nothing that those before it do not have.
     """
     seen: set[tuple[str, str]] = set()
     ids: set[str] = set()
     parts: list[list[Study]] = []
     repeated = 0
-    for number, part in enumerate(train):
+    for number, part in enumerate(folders):
         kept = []
         for study in part:
             key = (study.source, study.id)
@@ -248,7 +285,7 @@ def _distinct(train: Sequence[Sequence[Study]]) -> tuple[list[list[Study]], int]
             ids.add(one.id)
             kept.append(one)
         if not kept:
-            raise UsageError("data.path: every study of a folder is also in one before it; name it once.")
+            raise UsageError(f"{name}: every study of a folder is also in one before it; name it once.")
         parts.append(kept)
     return parts, repeated
 
