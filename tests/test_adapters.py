@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qwen_files import qwen
-from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.errors import ConfigError, MissingError, RunError, UsageError
 from wetread.models import open_model
 from wetread.runs.config import build
 from wetread.studies import folder
@@ -172,6 +172,29 @@ def test_a_model_of_one_image_size_is_not_scaled(model):
     adapters.scale_images(fixed, 336)
     with pytest.raises(ConfigError, match="336 pixels"):
         adapters.scale_images(fixed, 512)
+
+
+def test_weights_held_in_parts_fill_a_model_whole_or_not_at_all():
+    import torch
+
+    from sharing_models import MODELS
+
+    trained = MODELS["paligemma"]()  # its head is tied to its embeddings
+    whole = trained.state_dict()
+    tied = "lm_head.weight"
+    assert whole[tied].data_ptr() == trained.get_input_embeddings().weight.data_ptr()
+    made = type(trained)(trained.config)
+    adapters.fill(made, {name: value for name, value in whole.items() if name != tied})
+    assert all(torch.equal(value, whole[name]) for name, value in made.state_dict().items())
+    lost = next(name for name in whole if "vision_tower" in name)
+    with pytest.raises(RunError, match=r"1 are missing \(model\.vision_tower") as caught:
+        adapters.fill(made, {name: value for name, value in whole.items() if name != lost})
+    assert "not known" not in str(caught.value)
+    with pytest.raises(RunError, match=rf"missing \(.* …\) and {len(whole)} are not known \(_orig_mod\."):
+        adapters.fill(made, {f"_orig_mod.{name}": value for name, value in whole.items()})
+    neither = {name: value for name, value in whole.items() if value.data_ptr() != whole[tied].data_ptr()}
+    with pytest.raises(RunError, match="are missing"):  # tied to one that is missing too
+        adapters.fill(made, neither)
 
 
 def test_the_tiny_policy_gets_no_adapter(data, tmp_path):

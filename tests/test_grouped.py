@@ -65,6 +65,24 @@ def kinds():
     return GRPOTrainer, GroupedTrainer
 
 
+class Encoded:
+    """How many images the towers of a trainer's models have encoded, and how many of them were different."""
+
+    def __init__(self, one):
+        self.images, self.seen = 0, set()
+        for model in filter(None, (one.model, one.ref_model)):
+            tower = next(part for name, part in model.named_modules() if name.split(".")[-1] == "vision_tower")
+            tower.stem.register_forward_pre_hook(self.count)
+
+    def count(self, module, args):
+        self.images += len(args[0])
+        self.seen |= {image.numpy().tobytes() for image in args[0]}
+
+    @property
+    def different(self):
+        return len(self.seen)
+
+
 def tiny(policy, data, memory):
     model, processor = transformers.load(str(policy))
     processor.tokenizer.padding_side = "left"
@@ -80,21 +98,34 @@ def tiny(policy, data, memory):
         {"beta": 0.1, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
         {"num_iterations": 2},
         {"lora": 4, "beta": 0.1},
+        {"frozen": True, "beta": 0.1, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"lora": 4, "beta": 0.1, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"frozen": True, "num_iterations": 2},
     ],
-    ids=["plain", "kl and micro-batches", "two passes", "adapter and kl"],
-)
+    ids=[
+        "plain", "kl and micro-batches", "two passes", "adapter and kl", "frozen tower, kl and micro-batches",
+        "adapter, kl and micro-batches", "frozen tower, two passes",
+    ],
+)  # fmt: skip
 def test_training_takes_the_same_steps(policy, data, tmp_path, options):
+    from wetread.training.loop import freeze_vision
     from wetread.training.noise import own_streams
 
-    made = []
+    made, options = [], dict(options)
+    frozen = options.pop("frozen", False)
     for kind in kinds():
         model, processor, rows = tiny(policy, data, memory=kind is kinds()[1])
+        if frozen:
+            freeze_vision(model)
         one = trainer(kind, model, processor, rows, tmp_path, **options)
+        encoded = Encoded(one)
         own_streams(one, 7, 16, 0.9)
         one.train()
         made.append(one)
     plain, grouped = made
     assert grouped.sharing == {"images": "on", "prefill": "on", "loss": "on"}
+    if frozen or "lora" in options:  # every image once: rollouts, old log-probabilities, all micro-batches, reference
+        assert encoded.images == encoded.different > 1
     for theirs, ours in zip(plain.state.log_history, grouped.state.log_history, strict=True):
         for key in ("loss", "grad_norm", "reward", "completions/mean_length", "clip_ratio/region_mean"):
             assert ours.get(key, 0) == pytest.approx(theirs.get(key, 0), abs=NEAR, rel=NEAR), key

@@ -17,6 +17,7 @@ import forked
 from test_resume import RL, SFT, STEP, data, numbers, sft  # noqa: F401  (fixtures)
 from training_helpers import command, sets, wait_for_children, wetread
 from wetread.runs.config import put
+from wetread.training import norms, processes
 
 pytestmark = pytest.mark.slow
 
@@ -107,9 +108,32 @@ def test_statistics_of_all_processes_are_those_of_the_whole_batch(tmp_path):
         assert torch.allclose(ours, wanted, rtol=0, atol=1e-12)
 
 
-def _share(rank: int, port: int, out: str) -> None:
-    from wetread.training import norms, processes
+def test_they_wait_for_each_other_for_hours(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    port = forked.free_port()
+    both = [context.Process(target=_wait, args=(rank, port, str(tmp_path / f"{rank}"))) for rank in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(120)
+        assert one.exitcode == 0
+    for rank in range(2):
+        assert float((tmp_path / f"{rank}").read_text()) == processes.PATIENCE.total_seconds() > 3600
 
+
+def _wait(rank: int, port: int, out: str) -> None:
+    """Join as a training does, let the trainer's arguments have their say, and tell the group's patience in seconds."""
+    from transformers import TrainingArguments
+
+    os.environ.update(forked.ranks(2, port) | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    processes.wait()
+    TrainingArguments(output_dir=f"{out}.trainer", use_cpu=True, report_to="none").device  # noqa: B018
+    backend = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    processes.wait()
+    Path(out).write_text(str(backend.options._timeout.total_seconds()))
+
+
+def _share(rank: int, port: int, out: str) -> None:
     os.environ.update(forked.ranks(2, port) | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
     processes.wait()
     norm = torch.nn.BatchNorm2d(3).double()

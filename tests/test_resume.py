@@ -112,6 +112,35 @@ def test_rl_killed_at_its_weak_points_and_at_random_steps(sft, data, tmp_path, r
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
+def test_features_that_are_kept_are_made_again_to_the_bit(sft, data, tmp_path):
+    shared = (f"data.path={data}", "freeze_vision=true")
+    stages = {
+        "sft": (*SFT, "data.limit=10"),  # 56 samples: some images are known, some not, wherever it is killed
+        "rl": (*RL, f"model={sft / 'model'}"),
+    }
+    for verb, settings in stages.items():
+        arguments = ["train", verb, *sets(*settings, *shared)]
+        whole = tmp_path / f"{verb}-whole"
+        assert forked.run([*arguments, "--out", whole], whole.with_suffix(".log")) == 0
+        interrupted(arguments, [(STEP, 9 if verb == "sft" else 4)], tmp_path / verb)  # the warm-up's 5 are counted too
+        assert_same(tmp_path / verb, whole)
+
+
+def test_two_trainings_do_not_share_a_folder(sft, data, tmp_path):
+    out, log = tmp_path / "run", tmp_path / "run.log"
+    arguments = ["train", "sft", "--out", out, *sets(f"data.path={data}", *SFT)]
+    first = forked.start(arguments, tmp_path / "first.log")
+    while not (out / "events.jsonl").exists():
+        first.join(0.02)
+        assert first.exitcode is None
+    assert forked.run(arguments, log) == 1
+    assert f"wetread: run is being written by another process (pid {first.pid} on " in log.read_text()
+    first.kill()
+    first.join()
+    assert forked.run(arguments, log) == 0, log.read_text()
+    assert_same(out, sft)
+
+
 def test_an_adapter_with_dropout_is_resumed_too(sft, data, tmp_path):
     settings = [f"data.path={data}", f"model={sft / 'model'}", "adapter.kind=lora", "adapter.dropout=0.2"]
     arguments = ["train", "sft", *sets(*settings, "optim.batch=8", "optim.steps=4", "checkpoint_every=2")]

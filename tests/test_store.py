@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -94,6 +95,60 @@ def test_kill_9_while_writing_keeps_every_line_that_was_acknowledged(tmp_path):
     last = int(rest[-1]) if rest else int(acknowledged[-1])
     kept = [int(one["study"]) for one in JsonLines(path).read()]
     assert kept[: last + 1] == list(range(last + 1))
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from wetread.runs.store import RunFolder
+RunFolder.open(Path(sys.argv[1]), "sft", {}, alone=True).event("begun")
+if not os.fork():  # a worker, say, that the kill leaves behind
+    print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_that_another_process_writes_is_refused_until_that_is_killed(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    child = int(holder.stdout.readline())
+    try:
+        told = rf"run is being written by another process \(pid {holder.pid} on .*\); wait .* or choose another --out"
+        with pytest.raises(RunError, match=told):
+            RunFolder.open(tmp_path / "run", "sft", {}, alone=True)
+        assert RunFolder.open(tmp_path / "run", "sft", {}).done("begun")  # reading is free
+        holder.kill()
+        holder.wait()
+        with store.letting_go(tmp_path / "run"):
+            RunFolder.open(tmp_path / "run", "sft", {}, alone=True)
+            os.kill(child, 0)  # still there
+    finally:
+        holder.kill()
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
+
+
+def test_a_process_does_not_lock_itself_out_and_lets_go(tmp_path):
+    def free() -> bool:
+        code = "import sys; from pathlib import Path; from wetread.runs.store import hold; hold(Path(sys.argv[1]))"
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
+        assert done.returncode == 0 or "being written by another process" in done.stderr
+        return done.returncode == 0
+
+    with store.letting_go(tmp_path / "run"):
+        assert free()
+        store.hold(tmp_path / "run")
+        store.hold(tmp_path / "run" / "stage")
+        with store.letting_go(tmp_path / "run"):
+            store.hold(tmp_path / "run")
+        assert not free()
+    assert free()
+
+
+def test_where_nothing_can_be_written_there_is_no_lock(tmp_path):
+    (tmp_path / "file").write_text("")
+    store.hold(tmp_path / "file" / "run")
+    with pytest.raises(RunError, match="cannot write"):
+        RunFolder.open(tmp_path / "file" / "run", "sft", {}, alone=True)
 
 
 def test_atomic_write_leaves_no_part(tmp_path):

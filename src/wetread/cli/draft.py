@@ -70,7 +70,7 @@ def run(
             "prior": [str(path) if path else "" for path in (prior, prior_report)],
             **vars(context),
         }
-        folder = RunFolder.open(out, "draft", config)
+        folder = RunFolder.open(out, "draft", config, alone=True)
     records = []
     for record in drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, run=folder):
         records.append(record)

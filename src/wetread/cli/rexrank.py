@@ -53,7 +53,7 @@ def predict(
             "model": model, "model_contents": models.fingerprint(model), "max_new_tokens": max_new_tokens,
             "input": input_json_file.name,
         }  # fmt: skip
-        folder = RunFolder.open(out, "rexrank", config)
+        folder = RunFolder.open(out, "rexrank", config, alone=True)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     predictions: dict[str, str] = {}
     failed: list[str] = []

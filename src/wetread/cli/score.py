@@ -64,7 +64,7 @@ def run(
         scorer = scoring.scorer(matched, chosen, weights, exact)
         lines: JsonLines | None = None
         if out is not None:
-            lines = RunFolder.open(out, "score", scoring.config(matched, scorer)).lines("scores")
+            lines = RunFolder.open(out, "score", scoring.config(matched, scorer), alone=True).lines("scores")
         elif json_file is not None:
             lines = _beside(stack)
         pool = stack.enter_context(opened(scorer, len(matched), workers, ray))

@@ -69,7 +69,7 @@ def run(out: Path, config: DemoConfig) -> Path:
 
     start = time.monotonic()
     recipe = config.recipe(out)
-    home = RunFolder.open(out, "recipe", recipe.identity())
+    home = RunFolder.open(out, "recipe", recipe.identity(), alone=True)
     with bar("phantom studies", config.studies) as line:
         phantom.write(
             out / "phantom",

@@ -4,9 +4,11 @@
     config.yaml      the effective config, for people and for `--config`
     events.jsonl     what happened, a line each: losses, rewards, stages finished
     *.jsonl          records keyed by study: generations, drafts, scores
+    run.lock         locked by the process that writes the folder, and which one that is or was
 
 A line counts once its line break is on the disk. A half-written last line, the mark of a kill, is cut off when the
-folder is opened again; every line before it is kept.
+folder is opened again; every line before it is kept. Reading needs no lock; the system takes it from a process that ends,
+also by kill -9.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import datetime
 import hashlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ import wetread
 from wetread.errors import RunError, UsageError
 
 RUN_FILE = "run.json"
+LOCK_FILE = "run.lock"
 _BLOCK = 1 << 16
 
 
@@ -106,7 +111,7 @@ class RunFolder:
         self.events = JsonLines(path / "events.jsonl")
 
     @classmethod
-    def open(cls, path: Path, kind: str, config: Mapping[str, Any]) -> RunFolder:
+    def open(cls, path: Path, kind: str, config: Mapping[str, Any], *, alone: bool = False) -> RunFolder:
         """Create the folder for ``config``, or continue it.
 
         Parameters
@@ -117,16 +122,21 @@ class RunFolder:
             The verb that fills it: ``draft``, ``sft``, ``rl``, ``evaluate`` …
         config
             The effective config, JSON values; decides what may continue.
+        alone
+            Lock the folder, as ``hold`` does: for what trains or drafts for a long time.
 
         Raises
         ------
         UsageError
             ``path`` is a file.
         RunError
-            Another kind or another config wrote the folder: the keys that differ and both values; or it cannot be written.
+            Another kind or another config wrote the folder: the keys that differ and both values; or another process is
+            writing it; or it cannot be written.
         """
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; a run folder is needed. Choose another --out.")
+        if alone:
+            hold(path)
         wanted = {"kind": kind, "config": json.loads(json.dumps(config))}
         file = path / RUN_FILE
         if file.exists():
@@ -159,6 +169,72 @@ class RunFolder:
     def done(self, what: str) -> bool:
         """Whether an event ``what`` has been written."""
         return any(record["event"] == what for record in self.events.read())
+
+
+_held: dict[Path, int] = {}
+"""Folders that this process has locked, and the open file of each; a lock goes when the system closes it."""
+
+
+def hold(path: Path) -> None:
+    """Lock a run folder, made where it is not there, until ``letting_go`` or the end of this process; again is no error.
+
+    Without effect where the system or the file system knows no locks.
+
+    Raises
+    ------
+    RunError
+        Another process has locked it; names the process.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    place = path.resolve()
+    if place in _held:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return  # who may not write here will hear so from what it writes
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.pread(file, 200, 0).decode(errors="replace").strip()
+        os.close(file)
+        raise RunError(
+            f"{path.name} is being written by another process{f' ({told})' if told else ''}; "
+            "wait for it or choose another --out."
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(file)
+        return
+    with suppress(OSError):  # only told to people
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    _held[place] = file
+
+
+@contextmanager
+def letting_go(path: Path) -> Iterator[None]:
+    """Unlock a run folder at the end of the block, if it was locked in the block."""
+    place = path.resolve()
+    before = place in _held
+    try:
+        yield
+    finally:
+        if not before and place in _held:
+            os.close(_held.pop(place))
+
+
+def _forget() -> None:
+    """In a forked process: close the files, which would keep the locks when the process that has them is gone."""
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.errors import ConfigError, MissingError, RunError, UsageError
 from wetread.models import transformers
 from wetread.runs.store import RunFolder
 from wetread.training import loop
@@ -25,15 +25,20 @@ LANGUAGE = ("language_model", "text_model")
 """Names under which models keep their language model."""
 
 
-def check(adapter: AdapterConfig, compute: ComputeConfig) -> None:
-    """Refuse what this machine cannot do.
+def check(adapter: AdapterConfig, compute: ComputeConfig, model: str = "") -> None:
+    """Refuse what this machine cannot do, and an adapter beside weights that are random; ``model``: where training starts.
 
     Raises
     ------
+    ConfigError
+        The model is the tiny policy, which is built anew.
     MissingError
         bitsandbytes, a GPU or the attention kernels are absent.
     """
     import torch
+
+    if model == "tiny" and adapter.kind != "none":
+        raise ConfigError(f"adapter.kind={adapter.kind} needs a trained model; model=tiny begins with random weights.")
 
     gpu = torch.cuda.is_available()
     if adapter.kind == "qlora":
@@ -233,7 +238,7 @@ def whole(trainer: Any, weights: Mapping[str, Any] | None, name: str, adapter: A
         if weights is None:
             return model
         made = type(model)(model.config)
-        made.load_state_dict(dict(weights), strict=False)  # tied weights are there once
+        fill(made, weights)
         made.generation_config = model.generation_config
         return made
 
@@ -246,6 +251,31 @@ def whole(trainer: Any, weights: Mapping[str, Any] | None, name: str, adapter: A
     if not adapter.keep:
         shutil.rmtree(folder)
     return made
+
+
+def fill(model: Any, weights: Mapping[str, Any]) -> None:
+    """Put ``weights`` by name into ``model``, whose own are random; of tied weights one name is enough.
+
+    Raises
+    ------
+    RunError
+        A weight of the model is not among them, or one of them is none of the model's; names the first of each.
+    """
+    model.tie_weights()
+    places = {name: value.data_ptr() for name, value in model.state_dict().items()}
+    result = model.load_state_dict(dict(weights), strict=False)
+    filled = {places[name] for name in weights if name in places}
+    missing = [name for name in result.missing_keys if places.get(name) not in filled]
+    wrong = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+        for names, what in ((missing, "are missing"), (result.unexpected_keys, "are not known"))
+        if names
+    ]
+    if wrong:
+        raise RunError(
+            f"the weights that the processes hold in parts do not make a {type(model).__name__}: of their names "
+            f"{' and '.join(wrong)}. No model was saved, the checkpoints are kept; shard in another way, or not at all."
+        )
 
 
 def merged(name: str, adapter: Path) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from wetread.training.decoding import Ended, from_shared_prompts
+from wetread.training.features import Features
 from wetread.training.prefix import Images, NotShareable, SharedPrompts, together
 from wetread.training.preparing import digest
 from wetread.training.scored import score_labels_only, take_plans
@@ -41,11 +42,13 @@ class GroupedTrainer(GRPOTrainer):
         super().__init__(**options)
         score_labels_only(self.model)
         take_plans(self.model)
-        images = share_images(self.model)
+        memory = None if self.is_deepspeed_enabled or self.is_fsdp_enabled else Features()
+        images = share_images(self.model, memory)
         if self.ref_model is not None:
             score_labels_only(self.ref_model)
             take_plans(self.ref_model)
-            share_images(self.ref_model)
+            self.ref_model.requires_grad_(False)  # nobody trains it, so its features may be kept
+            share_images(self.ref_model, memory)
         self._on_sharing = on_sharing
         self.drawn: Callable[[int], Tensor] | None = None
         """Numbers that the rollouts' tokens are drawn by, (rollouts, tokens); None: torch's generator draws."""

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from wetread.errors import ConfigError
 
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for each other. torch's own 10 or 30 minutes end a training whose first process asks a slow judge,
+looks at a large sample or saves to a slow disk while the others wait. A process that dies is not waited for: its launcher
+ends the others at once."""
+
 
 def state() -> Any:
-    """Return accelerate's ``PartialState``; the first call joins the processes."""
+    """Return accelerate's ``PartialState``; the first call joins the processes.
+
+    It must come before a trainer makes its own, whose ``ddp_timeout`` is then without effect, as the group is there already.
+    """
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def count() -> int:
@@ -87,5 +96,7 @@ def share(batch: int, name: str) -> int:
         The batch cannot be dealt evenly; ``name`` is what the message calls it.
     """
     if batch % count():
-        raise ConfigError(f"{count()} processes cannot share {name}={batch} evenly; choose a number that divides it.")
+        raise ConfigError(
+            f"{count()} processes cannot share {name}={batch} evenly; choose a number of processes that divides it."
+        )
     return batch // count()

@@ -5,6 +5,8 @@ image encoder sees every distinct image once; its features are then repeated. Va
 path up to the order of float additions. It serves any model with ``get_image_features``, whatever its layout of pixels:
 one image a row (LLaVA, PaliGemma, InternVL's tiles), one image of several tiles a row (LLaVA-NeXT), the images of a sample
 a row (Idefics3, SmolVLM), or patches of all images in one table beside their grids (Qwen-VL).
+
+That holds within a call. Of a frozen encoder what it made is also kept between calls (``wetread.training.features``).
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wetread.training.features import Features, ImageFeatures, TowerStates
+from wetread.training.loop import TOWERS
+
 log = logging.getLogger(__name__)
 
 GRID = "image_grid_thw"
@@ -26,10 +31,19 @@ _PROBE = 64
 """Values of a part that are looked at before it is compared whole."""
 
 
-def share_images(model: Any) -> bool:
+def share_images(model: Any, memory: Features | None = None) -> bool:
     """Let ``model`` encode equal images once; return whether it is of a kind that can.
 
     A layout that is not understood, or whose features cannot be told apart by image, is encoded as before; the log says so.
+
+    Parameters
+    ----------
+    model
+        A transformers model, or an adapter's wrapper around one.
+    memory
+        Where features are kept between calls while the encoder is frozen, as a whole or its tower alone. Models whose
+        encoders have equal weights find each other's there. Not for weights that processes hold in parts: those must make
+        the same calls in all of them.
     """
     inner = bare(model).base_model
     if not hasattr(inner, "get_image_features"):
@@ -39,14 +53,20 @@ def share_images(model: Any) -> bool:
     original = inner.get_image_features
     signature = inspect.signature(original)
     told: set[str] = set()
+    keeper = ImageFeatures(inner, memory) if memory is not None else None
 
     @functools.wraps(original)
     def shared(*args: Any, **options: Any) -> Any:
         given = _named(signature, args, options)
         units = images_of(given)
-        if units is None or len(units) < 2:
+        if units is None or (len(units) < 2 and keeper is None):
             return original(*args, **options)
         first, which = distinct(units)
+        if keeper is not None:
+            one = lambda place: _chosen(given, [first[place]])  # noqa: E731
+            kept = keeper.recall(given, [units[place] for place in first], one, original)
+            if kept is not None and _repeat(kept, which, len(first)):
+                return kept
         if len(first) == len(units):
             return original(*args, **options)
         out = original(**_chosen(given, first))
@@ -59,7 +79,43 @@ def share_images(model: Any) -> bool:
 
     inner.get_image_features = shared
     inner._shares_images = True
+    if keeper is not None:
+        _remember_tower(inner, keeper)
     return True
+
+
+def keep_features(trainer: Any, images: int, samples: int) -> None:
+    """Let the model of a trainer that learns from ``samples`` samples of at least ``images`` images keep frozen features.
+
+    Nothing is changed where images do not come twice, since encoding them one by one costs more than encoding a batch; or
+    where processes hold the weights in parts.
+    """
+    if samples >= 2 * images and not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+        share_images(trainer.model, Features(expected=images))
+
+
+def _remember_tower(inner: Any, whole: ImageFeatures) -> None:
+    """Let the image tower of ``inner`` keep its states wherever ``whole``, the encoder that it is a part of, keeps nothing.
+
+    Where it does, the tower only looks whether a model with the same tower and a trained projector has left them there.
+    """
+    tower = next((child for name, child in inner.named_children() if name in TOWERS), None)
+    if tower is None:
+        return
+    plain = tower.forward
+    signature = inspect.signature(plain)
+    keeper = TowerStates(tower, whole.memory)
+
+    @functools.wraps(plain)
+    def forward(*args: Any, **options: Any) -> Any:
+        given = _named(signature, args, options)
+        units = images_of(given)
+        if units is None:
+            return plain(*args, **options)
+        out = keeper.recall(given, units, lambda place: _chosen(given, [place]), plain, known=whole.busy)
+        return plain(*args, **options) if out is None else out
+
+    tower.forward = forward
 
 
 def bare(model: Any) -> Any:
@@ -133,11 +189,13 @@ def _keys(parts: Sequence[tuple[Tensor, ...]]) -> list[Any]:
 
 
 def _named(signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments by name."""
+    """Return a call's arguments by name, those that were left out among them."""
     bound = dict(signature.bind(*args, **options).arguments)
     for name, parameter in signature.parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             bound |= bound.pop(name, {})
+        elif parameter.default is not inspect.Parameter.empty:
+            bound.setdefault(name, parameter.default)
     return bound
 
 
