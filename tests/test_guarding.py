@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wetread import metrics, prompts, rewards
+from wetread import metrics, rewards
 from wetread.errors import ConfigError, GuardWarning, UsageError
 from wetread.metrics.entry import MEAN, MetricEntry, score_pairs
 from wetread.records import Draft, MetricSpec, Report
@@ -83,15 +83,19 @@ def test_the_panel_is_never_in_the_reward():
 
 
 def judge(reward="unirg_step1", **more):
-    guarding, rewarding = (
-        pytest.importorskip("wetread.training.guarding"),
-        pytest.importorskip("wetread.training.rewarding"),
-    )
-    made = rewarding.ReportReward(rewards.get(reward), prompts.get("direct"), {"s": NORMAL}, 100)
-    panel = rules.panel(made.recipe.metrics)
+    looks = pytest.importorskip("wetread.training.looks")
+    recipe = rewards.get(reward)
+    panel = rules.panel(recipe.metrics)
     config = GuardConfig(**more)
-    wanted = [*panel, *([config.keep] if config.keep not in ("reward", "last") else [])]
-    return guarding.Judge(config, made, panel, metrics.bind(wanted, REFERENCES))
+    wanted = [*panel, *([config.keep] if config.keep in metrics.METRICS else [])]
+    by = rewards.get(config.keep) if config.keep in rewards.RECIPES else None
+    return looks.Judge(
+        config,
+        looks.Paid(recipe, rewards.bind(recipe, REFERENCES)),
+        panel,
+        metrics.bind(wanted, REFERENCES),
+        looks.Paid(by, rewards.bind(by, REFERENCES)) if by else None,
+    )
 
 
 def look(of, step, reports, start=None, **logged):
@@ -155,7 +159,7 @@ def test_guards_that_may_only_warn_or_see_few_studies_stop_nothing(act, studies)
 
 
 def test_the_best_look_is_kept_of_equal_ones_the_last_and_never_one_that_broke_a_rule():
-    guarding = pytest.importorskip("wetread.training.guarding")
+    guarding = pytest.importorskip("wetread.training.looks")
 
     def best(*scores, stop=()):
         looks = {
@@ -164,10 +168,11 @@ def test_the_best_look_is_kept_of_equal_ones_the_last_and_never_one_that_broke_a
         return guarding.best_of(looks).step
 
     assert best(0.1, 0.3, 0.2) == best(0.3, 0.3, 0.2) == 1
-    assert best(0.9, 0.2, 0.2) == 2, "a start that looks better by chance is told of, not kept"
+    assert best(0.9, 0.2, 0.2) == 0, "nothing was better than the start"
     assert best(0.1, 0.2, 0.9, stop=(1, 2)) == 0
     assert best(0.1, 0.2, 0.9, stop=(2,)) == 1
     assert best(None, None, 0.0) == 2 and best(None, None, None) == 2
+    assert look(judge(keep="unirg_step2"), 1, TRUE).score > look(judge(keep="unirg_step2"), 1, NORMALS).score
     of = judge(keep="errors_total")
     assert look(of, 0, TRUE).score == 0.0 > look(of, 1, NORMALS).score
     assert look(judge(keep="last"), 7, NORMALS).score == 7.0
@@ -252,9 +257,9 @@ def test_a_reward_that_pays_for_length_is_stopped_and_the_last_good_policy_kept(
     last = max(looks)
     assert last < 40 and looks[last]["stop"] and "length_off" in kept["stopped"]
     assert all(not one["stop"] for step, one in looks.items() if step < last)
-    assert kept["last"] == last and 0 < kept["step"] < last and not looks[kept["step"]]["stop"]
+    assert kept["last"] == last and kept["step"] < last and not looks[kept["step"]]["stop"]
     assert looks[last]["values"]["length_ratio"] > 1.4 * looks[0]["values"]["length_ratio"]
-    assert kept["score"] == max(one["score"] for step, one in looks.items() if 0 < step < last)
+    assert kept["score"] == max(one["score"] for step, one in looks.items() if step < last)
     assert same(model, out / "checkpoints" / f"checkpoint-{kept['step']}")
     assert not same(model, out / "checkpoints" / f"checkpoint-{last}")
     assert f"kept: step {kept['step']}" in (model / "README.md").read_text()
@@ -285,6 +290,42 @@ def test_looks_come_at_the_start_at_times_and_at_the_end_and_change_nothing(data
     first, *_, end = events(tmp_path / "watched", "look")
     assert first["values"]["entropy"] is None and end["values"]["entropy"] > 0
     assert set(rules.VALUES) <= set(end["values"]) and end["failed"] == 0
+
+
+@pytest.mark.slow
+def test_sft_keeps_the_best_of_validation_not_the_last(data, policy, tmp_path):
+    from wetread.training import sft
+    from wetread.training.config import SftConfig
+
+    def tuned(out, *settings):
+        given = [
+            f"data.path={data}",
+            f"model={policy}",
+            "optim.batch=16",
+            "guard.studies=20",
+            "guard.every=4",
+            *settings,
+        ]
+        return sft.train(build(SftConfig, None, given), out)
+
+    def said(out, what):
+        return [one for one in JsonLines(out / "events.jsonl").read() if one["event"] == f"sft.{what}"]
+
+    # A rate that ruins the policy: its start is the best that was seen.
+    with pytest.warns(GuardWarning, match="nothing was better than the start"):
+        ruined = tuned(tmp_path / "ruined", "optim.steps=6", "optim.rate=1.0", "guard.keep=bleu_4", "guard.act=warn")
+    looks = {one["step"]: one for one in said(tmp_path / "ruined", "look")}
+    assert list(looks) == [0, 4, 6] and looks[0]["score"] > looks[6]["score"]
+    assert looks[0]["values"]["reward"] is None and "entropy" not in looks[6]["values"]
+    assert said(tmp_path / "ruined", "kept")[0]["step"] == 0 and same(ruined, policy)
+    assert "kept: step 0, best of validation by bleu_4" in (ruined / "README.md").read_text()
+    # By a ready reward, which SFT is not paid by; and looks that change nothing when the last is kept.
+    tuned(tmp_path / "by", "optim.steps=4", "optim.rate=1e-3", "guard.keep=unirg_step1")
+    kept = said(tmp_path / "by", "kept")[0]
+    assert kept["by"] == "unirg_step1" and kept["score"] == max(one["score"] for one in said(tmp_path / "by", "look"))
+    watched = tuned(tmp_path / "watched", "optim.steps=5", "guard.keep=last")
+    assert same(watched, tuned(tmp_path / "alone", "optim.steps=5", "guard.every=0"))
+    assert not said(tmp_path / "alone", "look")
 
 
 @pytest.mark.slow
@@ -345,7 +386,7 @@ def test_without_anything_to_look_at_guards_are_off_and_say_so(data, policy, tmp
     assert events(tmp_path / "run", "guards")[0]["off"]
     with pytest.raises(UsageError, match="is in the reward"):
         train(tmp_path / "a", data, policy, *settings, "guard.panel=[entity_f1]")
-    with pytest.raises(ConfigError, match="is no metric"):
+    with pytest.raises(ConfigError, match="is neither a metric"):
         train(tmp_path / "b", data, policy, *settings, "guard.keep=rewards")
 
 

@@ -1,5 +1,7 @@
 """Looks at the policy while it is trained: what it drafts for studies that it is not trained on, judged by more than its reward.
 
+What a look says is in ``looks``; here is when it is taken, by whom, and what follows from it.
+
 At the start, every so many steps and at the end the same studies are drafted, greedily. Guards, held-out metrics and the
 trainer's own log are held against the start (``rewards.rules``); a look that breaks a rule warns, or ends the training. Every
 look has a checkpoint, and the policy that becomes the model is the best of those that broke nothing, not the last.
@@ -10,11 +12,10 @@ it would have. With several processes each drafts a part, the first judges, and 
 
 from __future__ import annotations
 
-import sys
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,160 +27,19 @@ from wetread.errors import ConfigError, GuardWarning, nearest
 from wetread.models.transformers import TransformersModel
 from wetread.prompts import Style
 from wetread.records import Draft, Generation, Report, Sampling, Study
-from wetread.rewards import FindingCalls, guard, rules
-from wetread.rewards.rules import Values
+from wetread.rewards import rules
 from wetread.runs.store import RunFolder
-from wetread.studies import folder
+from wetread.studies import priors
 from wetread.training import processes
-from wetread.training.config import GuardConfig, RlConfig
+from wetread.training.config import GuardConfig, RlConfig, SftConfig
+from wetread.training.looks import Judge, Look, Paid, best_of
 from wetread.training.loop import WHOLE
-from wetread.training.rewarding import ReportReward
 
 LOOK, KEPT = "look", "kept"
 LOGGED = {"entropy": "entropy", "kl": "kl", "unscored": "guard/unscored"}
 """What comes from the trainer's log, by its name there."""
-FEWEST = 20
-"""Fewer studies than this say too little to end a training by; their guards only warn."""
-WORST = -sys.float_info.max
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a look at the policy found."""
-
-    step: int
-    """Optimiser steps done."""
-    values: Values
-    """Name to value, see ``rewards.rules.VALUES``; ``panel/METRIC`` for each held-out metric."""
-    calls: tuple[FindingCalls, ...] = ()
-    """How each finding was called."""
-    score: float | None = None
-    """What policies are chosen by; more is better."""
-    warn: tuple[str, ...] = ()
-    """Rules that are broken, in words."""
-    stop: tuple[str, ...] = ()
-    """Rules that are broken badly enough to end the training."""
-    failed: int = field(default=0, compare=False)
-    """Studies that could not be drafted."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "step": self.step,
-            "score": self.score,
-            "warn": list(self.warn),
-            "stop": list(self.stop),
-            "failed": self.failed,
-            "values": dict(self.values),
-            "calls": {call.name: [call.tp, call.fp, call.fn, call.n] for call in self.calls},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Look:
-        """Return the look that ``to_json`` wrote."""
-        calls = tuple(FindingCalls(name, *counts) for name, counts in data["calls"].items())
-        return cls(
-            data["step"], data["values"], calls, data["score"], tuple(data["warn"]), tuple(data["stop"]), data["failed"]
-        )
-
-
-class Judge:
-    """What is said of drafts of the sample: guards, held-out metrics, the reward, and which rules they break.
-
-    Parameters
-    ----------
-    config
-        What is looked at.
-    reward
-        The reward of the training.
-    names, entries
-        Held-out metrics and the one that policies are chosen by, ready for any batch.
-    """
-
-    def __init__(
-        self,
-        config: GuardConfig,
-        reward: ReportReward,
-        names: Sequence[str],
-        entries: Mapping[str, metrics.MetricEntry],
-    ) -> None:
-        self.config = config
-        self.reward = reward
-        self.panel = tuple(names)
-        self.entries = entries
-        self.rules = rules.rules(config.rules)
-
-    def look(
-        self, step: int, drafts: Sequence[Draft], references: Sequence[Report], logged: Values, start: Look | None
-    ) -> Look:
-        """Return what is to be said of ``drafts`` at ``step``.
-
-        Parameters
-        ----------
-        step
-            Optimiser steps done.
-        drafts, references
-            One of each a study, in the same order.
-        logged
-            What the trainer logged last, by our names.
-        start
-            The look at the policy that training started from; None: this is it, and no rule ends the training.
-        """
-        reports = [draft.report for draft in drafts]
-        found = guard(drafts, references)
-        scored = [one.value for one in rewards.score_batch(drafts, references, self.reward.recipe, self.reward.entries)]
-        known = [value for value in scored if value is not None]
-        wanted = [*self.panel, *([self.config.keep] if self.config.keep not in ("reward", "last") else [])]
-        scores = metrics.score(wanted, reports, references, entries=self.entries)
-        corpus = {name: self.entries[name].aggregate(values) for name, values in scores.items()}
-        values: dict[str, float | None] = {
-            "reward": sum(known) / len(known) if known else None,
-            "template_share": found.template_share,
-            "duplicate_share": found.duplicate_share,
-            "length_ratio": found.length_ratio,
-            "length_off": rules.length_off(found.length_ratio),
-            "unreadable": found.unreadable / found.n if found.n else None,
-            "contradiction_share": found.contradiction_share,
-            "over_calling": found.over_calling,
-            "under_calling": found.under_calling,
-            "abnormal_f1": found.abnormal_f1,
-            **{f"panel/{name}": corpus[name] for name in self.panel},
-            **logged,
-        }
-        before = start.values if start is not None else values
-        then = start.calls if start is not None else found.calls
-        values["worst_over_calling"] = rules.worst_rise(found.calls, then, "over")
-        values["worst_under_calling"] = rules.worst_rise(found.calls, then, "under")
-        values["panel_loss"] = rules.panel_loss(values, before, [self.entries[name].spec for name in self.panel])
-        broken = rules.breaks(self.rules, values, before)
-        stops = start is not None and self.config.act == "stop" and found.n >= FEWEST
-        return Look(
-            step,
-            {name: None if value is None else round(value, 6) for name, value in values.items()},
-            found.calls,
-            self._score(values["reward"], corpus, step),
-            broken["warn"] + (() if stops else broken["stop"]),
-            broken["stop"] if stops else (),
-        )
-
-    def _score(self, reward: float | None, corpus: Mapping[str, float | None], step: int) -> float | None:
-        if self.config.keep == "last":
-            return float(step)
-        if self.config.keep == "reward":
-            return reward
-        value = corpus[self.config.keep]
-        lower = self.entries[self.config.keep].spec.better == "lower"
-        return None if value is None else -value if lower else value
-
-
-def best_of(looks: Mapping[int, Look]) -> Look:
-    """Return the look with the best score among those that broke no rule, of equal ones the last.
-
-    The start is taken only where there is no other: a sample is small, and by chance alone it would often win against a
-    little training.
-    """
-    good = [look for step, look in looks.items() if step and not look.stop] or [looks[0]]
-    return max(good, key=lambda look: (WORST if look.score is None else look.score, look.step))
+TOKENS = 192
+"""Longest draft at a look where nothing else says it."""
 
 
 class Guards(TrainerCallback):
@@ -280,7 +140,7 @@ class Guards(TrainerCallback):
         references = [self.studies[place].report or Report() for place in places]
         start = self.looks.get(0)
         logged: dict[str, float | None] = {}
-        for name, key in LOGGED.items():
+        for name, key in LOGGED.items() if self.judge.reward else ():  # what SFT logs is of other texts than rollouts
             told = [entry[key] for entry in state.log_history if entry.get(key) is not None]
             logged[name] = told[-1] if told else None
             if start is not None and told:  # the start itself has no log; the first step is nearest to it
@@ -313,9 +173,9 @@ class Guards(TrainerCallback):
         if not self.looks:
             return None
         best, last, start = best_of(self.looks), max(self.looks), self.looks[0]
-        if processes.main() and best.score is not None and start.score is not None and best.score < start.score:
-            what = f"by {self.judge.config.keep} nothing was better than the start ({start.score:.4g}, now {best.score:.4g})"
-            warnings.warn(f"{what}; compare both with `wetread evaluate`.", GuardWarning, stacklevel=2)
+        if processes.main() and best.step == 0 < last:
+            what = f"by {self.judge.config.keep} nothing was better than the start"
+            warnings.warn(f"{what}, which is therefore kept.", GuardWarning, stacklevel=2)
         if best.step != last:
             _load(self.trainer, checkpoint(folder, best.step))
         stopped = self.stopped
@@ -338,24 +198,38 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 
 def watch(
-    config: RlConfig, run: RunFolder, stage: str, style: Style, reward: ReportReward, processor: Any
+    config: RlConfig | SftConfig,
+    run: RunFolder,
+    stage: str,
+    style: Style,
+    processor: Any,
+    references: Iterable[Report],
+    reward: Paid | None = None,
 ) -> Guards | None:
     """Return the guards of a training; None where they are off or there is nothing to look at, of which is warned.
+
+    Parameters
+    ----------
+    config, run, stage
+        The training.
+    style, processor
+        How studies are shown to the policy.
+    references
+        The training's, on which metrics that need a corpus are frozen.
+    reward
+        What it is paid by; None: it is no reinforcement learning.
 
     Raises
     ------
     UsageError
         A held-out metric is in the reward or not known.
     ConfigError
-        What is to be kept is no metric.
+        What is to be kept is neither metric nor reward.
     """
     given = config.guard
     if not given.every:
         return None
-    panel = rules.panel(reward.recipe.metrics, given.panel)
-    known = ["reward", "last", *metrics.METRICS]
-    if given.keep not in known:
-        raise ConfigError(f"guard.keep={given.keep!r} is no metric.{nearest(given.keep, known)} Or: reward, last.")
+    panel = check(given, reward.recipe if reward else None)
     sample = _sample(config)
     if not sample:
         text = f"guards are off: no study of split {given.split!r} has a report. Set guard.split, or guard.every=0."
@@ -363,24 +237,44 @@ def watch(
             warnings.warn(text, GuardWarning, stacklevel=2)
         run.event(f"{stage}.guards", off=text)
         return None
-    wanted = [*panel, *([given.keep] if given.keep in metrics.METRICS else [])]
+    held = list(references)
+    scorers = config.scorers if isinstance(config, RlConfig) else None
     entries = metrics.bind(
-        wanted,
-        reward.references.values(),
-        weights=config.scorers.weights or None,
-        precision=config.scorers.precision or None,
+        [*panel, *([given.keep] if given.keep in metrics.METRICS else [])],
+        held,
+        weights=(scorers.weights if scorers else "") or None,
+        precision=(scorers.precision if scorers else "") or None,
     )
+    by = rewards.get(given.keep) if given.keep in rewards.RECIPES else None
     run.event(f"{stage}.guards", studies=len(sample), panel=list(panel), keep=given.keep, every=given.every)
-    judge = Judge(given, reward, panel, entries)
-    return Guards(judge, run, stage, sample, style, processor, config.group.max_new_tokens)
+    judge = Judge(given, reward, panel, entries, Paid(by, rewards.bind(by, held)) if by else None)
+    tokens = given.max_new_tokens or (config.group.max_new_tokens if isinstance(config, RlConfig) else TOKENS)
+    return Guards(judge, run, stage, sample, style, copy.deepcopy(processor), tokens)
 
 
-def _sample(config: RlConfig) -> list[Study]:
+def check(given: GuardConfig, reward: rewards.RewardRecipe | None) -> tuple[str, ...]:
+    """Return the held-out metrics; errors as ``watch``, without reading any data."""
+    panel = rules.panel(reward.metrics if reward else (), given.panel)
+    known = [*(["reward"] if reward else []), "last", *metrics.METRICS, *rewards.RECIPES]
+    if given.keep not in known:
+        ready = ", ".join(known[: known.index("last") + 1])
+        raise ConfigError(
+            f"guard.keep={given.keep!r} is neither a metric nor a ready reward.{nearest(given.keep, known)} Or: {ready}."
+        )
+    return panel
+
+
+def words(kept: Look | None, given: GuardConfig) -> str:
+    """Return which policy was kept, for the model card; empty where nobody has looked."""
+    return f"; kept: step {kept.step}, best of validation by {given.keep}" if kept is not None else ""
+
+
+def _sample(config: RlConfig | SftConfig) -> list[Study]:
     """Return studies of the split, drawn by the seed from all folders alike, in the order of the folders."""
     studies = [
         study
-        for path in config.data.path
-        for study in folder.read(path)
+        for part in priors.read(config.data.path, config.data.priors)[0]
+        for study in part
         if study.split == config.guard.split and study.split != config.data.split and study.report
     ]
     if len(studies) <= config.guard.studies:
@@ -394,11 +288,12 @@ def _quiet(trainer: Any) -> Any:
     """Lend the whole model for greedy generation, and leave it as it was: modes, and who draws its tokens."""
     import torch
     from trl.models import unwrap_model_for_generation
+    from trl.trainer.grpo_trainer import DistributedBackend  # which GRPO's trainer has and SFT's has not
 
-    lent = unwrap_model_for_generation(
-        trainer.model_wrapped, trainer.accelerator, gather_deepspeed3_params=trainer.args.ds3_gather_for_generation
-    )
-    with lent as model, torch.no_grad(), trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False):
+    gather = getattr(trainer.args, "ds3_gather_for_generation", True)
+    lent = unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator, gather_deepspeed3_params=gather)
+    backend = DistributedBackend(trainer.accelerator)
+    with lent as model, torch.no_grad(), backend.summon_full_params(trainer.model_wrapped, recurse=False):
         modes = [(part, part.training) for part in model.modules()]
         drawing = model.__dict__.pop("generate", None)
         model.eval()
@@ -417,7 +312,8 @@ def _load(trainer: Any, folder: Path) -> None:
 
         deepspeed_load_checkpoint(trainer.model_wrapped, str(folder), load_module_strict=False)
         return
-    trainer._load_from_checkpoint(str(folder))
+    # Sharded weights are restored into what shards them, as the trainer does it when it resumes.
+    trainer._load_from_checkpoint(str(folder), trainer.model_wrapped if trainer.is_fsdp_enabled else None)
 
 
 def _name(why: str) -> str:

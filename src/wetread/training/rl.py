@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from wetread import prompts, rewards
-from wetread.errors import ConfigError, MissingError
+from wetread.errors import MissingError
 from wetread.models import inputs_of, transformers
 from wetread.runs.config import to_dict
-from wetread.training import adapters, guarding, loop, processes, rewarding
+from wetread.training import adapters, guarding, loop, rewarding
 from wetread.training.card import Card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
@@ -24,6 +24,7 @@ from wetread.training.sampling import Order
 STAGE = "rl"
 
 
+@loop.alone
 def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path:
     """Train, or continue where an interrupted run stopped, and return the policy's folder ``out/model``.
 
@@ -43,7 +44,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     studies = select(config.data, config.seed)
     config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch // config.group.rollouts))
     run = loop.open_run(out, STAGE, to_dict(given))
-    if run.done(f"{STAGE}.done"):
+    if loop.done(run, f"{STAGE}.done"):
         return out / "model"
     run.event(f"{STAGE}.data", **studies.event())
     from wetread.training.grouped import GroupedTrainer
@@ -59,7 +60,8 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         loop.freeze_vision(model)
     folder = out / "checkpoints"
     arguments = _arguments(config, folder)
-    guards = guarding.watch(config, run, STAGE, style, reward, processor)
+    paid = guarding.Paid(recipe, reward.entries)
+    guards = guarding.watch(config, run, STAGE, style, processor, references.values(), paid)
     if guards is not None and guards.stopped is not None:  # by an earlier call, which was killed before it was done
         arguments.max_steps = guards.stopped.step
     trainer = GroupedTrainer(
@@ -84,7 +86,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         verb="train rl",
         how=f"GRPO, {config.optim.steps} steps of {config.optim.batch} rollouts, groups of {config.group.rollouts}, "
         f"reward `{recipe.name}`, KL {config.group.kl}, {adapters.words(config.adapter)}"
-        + (f"; kept: step {kept.step}, best of validation by {config.guard.keep}" if kept is not None else ""),
+        + guarding.words(kept, config.guard),
         base=f"{Path(config.model).parent.name}/{Path(config.model).name}",
         samples=studies,
         inputs=inputs,
@@ -101,20 +103,17 @@ def _order(config: RlConfig, size: int, arguments: Any) -> Order:
 
 
 def _check(config: RlConfig) -> None:
-    loop.check_batch(config.optim)
-    share = processes.share(config.optim.batch, "optim.batch")
-    if share % config.group.rollouts:
-        whole = f"optim.batch={config.optim.batch}"
-        if share != config.optim.batch:
-            whole += f", of which each of {processes.count()} processes takes {share},"
-        raise ConfigError(
-            f"{whole} is not a multiple of group.rollouts={config.group.rollouts}; a group must not be cut."
-        )
-    if not Path(config.model).exists() and config.model.count("/") != 1:
-        raise MissingError(f"no policy in {config.model!r}. Train one with `wetread train sft`, or set model.")
-    transformers.check(config.model)
+    loop.check_batch(config.optim, config.group.rollouts)
+    check_policy(config.model)
     adapters.check(config.adapter, config.compute)
     adapters.vllm_arguments(config.vllm)
+
+
+def check_policy(name: str) -> None:
+    """Refuse what RL cannot start from, without loading anything (``MissingError``)."""
+    if not Path(name).exists() and name.count("/") != 1:
+        raise MissingError(f"no policy in {name!r}. Train one with `wetread train sft`, or set model.")
+    transformers.check(name)
 
 
 def _arguments(config: RlConfig, folder: Path) -> Any:

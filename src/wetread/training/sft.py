@@ -12,7 +12,7 @@ from wetread.errors import ConfigError
 from wetread.models import inputs_of, tiny, transformers
 from wetread.records import Inputs, Report, Study
 from wetread.runs.config import to_dict
-from wetread.training import adapters, loop
+from wetread.training import adapters, guarding, loop
 from wetread.training.card import Card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
@@ -26,6 +26,7 @@ IMAGE_WORDS = 100
 """Length of an image beside words, roughly: 30 tokens in the tiny policy, some hundreds in large models."""
 
 
+@loop.alone
 def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Path:
     """Train, or continue where an interrupted run stopped, and return the model's folder ``out/model``.
 
@@ -40,18 +41,18 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     inputs = config.inputs.over(Inputs() if config.model == "tiny" else inputs_of(config.model))
     style = prompts.get(config.style, inputs)
     loop.check_batch(config.optim)
-    adapters.check(config.adapter, config.compute)
+    if _warmup_steps(config):
+        from wetread.training import warmup
+
+        warmup.check_batch()
+    adapters.check(config.adapter, config.compute, config.model)
     if config.model != "tiny":
         transformers.check(config.model)
-    elif config.adapter.kind != "none":
-        raise ConfigError(
-            f"adapter.kind={config.adapter.kind} needs a trained model; model=tiny begins with random weights."
-        )
     given = config
     studies = select(config.data, config.seed)
     config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch))
     run = loop.open_run(out, STAGE, to_dict(given))
-    if run.done(f"{STAGE}.done"):
+    if loop.done(run, f"{STAGE}.done"):
         return out / "model"
     run.event(f"{STAGE}.data", **studies.event())
     from trl.trainer.sft_config import SFTConfig as Arguments
@@ -59,6 +60,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
 
     from wetread.training.preparing import with_memory
     from wetread.training.scored import score_labels_only
+    from wetread.training.sharing import keep_features
     from wetread.training.warmup import Labels, warm_up
 
     total = config.optim.steps + _warmup_steps(config)
@@ -78,27 +80,38 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         **{
             **loop.common_arguments(folder, config.optim, every=config.checkpoint_every, seed=config.seed),
             **adapters.arguments(config.compute),
+            **({"save_total_limit": 3} if config.guard.every else {}),
         },
         max_length=None,  # truncation would cut image tokens
         completion_only_loss=True,
     )
+    references = [study.report for study in studies.studies if study.report]
+    guards = guarding.watch(config, run, STAGE, style, processor, references)
+    if guards is not None and guards.stopped is not None:  # by an earlier call, which was killed before it was done
+        arguments.max_steps = guards.stopped.step
+    recorder = loop.Recorder(run, STAGE, lambda done, _, numbers: ahead(done + _warmup_steps(config), _, numbers))
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=as_dataset(studies, style, with_target=True),
         processing_class=with_memory(processor),
-        callbacks=[loop.Recorder(run, STAGE, lambda done, _, numbers: ahead(done + _warmup_steps(config), _, numbers))],
+        callbacks=[recorder, *([guards] if guards else [])],
         peft_config=adapters.lora(model, config.adapter, dropout=True, freeze_vision=config.freeze_vision),
     )
     score_labels_only(trainer.model)
-    order = Order(len(studies), config.optim.batch, config.optim.steps, config.seed, lengths=lengths(studies, style))
+    keep_features(trainer, len({study.id for study in studies}), config.optim.steps * config.optim.batch)
+    if guards is not None:
+        guards.trainer = trainer
+    order = Order(len(studies), config.optim.batch, arguments.max_steps, config.seed, lengths=lengths(studies, style))
     loop.run_trainer(trainer, run, folder, order)
+    kept = guards.restore(folder) if guards is not None else None
     if config.model == "tiny":
         model.model.vision_tower.freeze_statistics()
 
     card = Card(
         verb="train sft",
-        how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}, {adapters.words(config.adapter)}",
+        how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}, {adapters.words(config.adapter)}"
+        + guarding.words(kept, config.guard),
         base="random weights (tiny LLaVA)" if config.model == "tiny" else config.model,
         samples=studies,
         inputs=inputs,
