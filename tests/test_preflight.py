@@ -9,7 +9,7 @@ from training_helpers import SMALL
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.runs.config import build
 from wetread.studies import folder
-from wetread.training import preflight
+from wetread.training import loop, preflight
 from wetread.training.config import RlConfig, SftConfig
 
 
@@ -116,10 +116,52 @@ def test_the_tiny_policy_is_built_for_it_and_a_stage_looks_through_the_one_befor
     found = preflight.look(sft)
     assert found.problems == ()
     assert found.numbers["context"] == 768
-    later = preflight.look(rl(data, tmp_path / "none"), sft)
+    later = preflight.look(rl(data, tmp_path / "none"), [sft])
     assert later.problems == ()
     assert later.numbers["parameters"] == found.numbers["parameters"]
     assert (
         "held in bf16"
         in preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "compute.dtype=bf16"])).warnings[0]
     )
+
+
+def test_what_a_training_refuses_is_refused_before(data, model, tmp_path):
+    for settings, kind, said in (
+        (["optim.micro_batch=3"], ConfigError, "optim.micro_batch=3 does not divide optim.batch=8"),
+        (["group.rollouts=16"], ConfigError, "optim.batch=8 is not a multiple of group.rollouts=16"),
+        (["guard.keep=nonsense"], ConfigError, "guard.keep='nonsense'"),
+        (["guard.panel=[rouge]"], UsageError, "guard.panel: no metric is called 'rouge'"),
+        (["guard.panel=[findings_f1]", "reward=findings_f1"], UsageError, "is in the reward"),
+        (["guard.keep=bertscore", f"scorers.weights={tmp_path}"], MissingError, "BERTScore"),
+        (["model=tiny"], MissingError, "no policy in 'tiny'"),
+    ):
+        (problem,) = preflight.look(rl(data, model, *settings)).problems
+        assert isinstance(problem, kind)
+        assert said in str(problem)
+    (problem,) = preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "adapter.kind=lora"])).problems
+    assert "model=tiny begins with random weights" in str(problem)
+
+
+def test_looks_at_the_policy_have_a_row(data, model):
+    said = preflight.look(rl(data, model, "guard.every=5", "guard.keep=rouge_l")).rows["guards"]
+    assert "every 5 steps" in said and "kept by rouge_l" in said and "bleu_4" in said
+    assert "guards" not in preflight.look(rl(data, model, "guard.every=0", "guard.keep=nonsense")).rows
+
+
+def test_an_encoder_that_cannot_be_found_cannot_be_frozen(data, model, monkeypatch):
+    monkeypatch.setattr(loop, "TOWERS", ("eyes", "lens"))
+    (problem,) = preflight.look(rl(data, model, "freeze_vision=true")).problems
+    assert "has no eyes or lens to freeze" in str(problem)
+    assert preflight.look(rl(data, model, "freeze_vision=true", "adapter.kind=lora")).problems == ()
+
+
+def test_a_stage_inherits_inputs_and_image_size_of_all_before_it(data, model):
+    sft = build(SftConfig, None, [f"data.path={data}", f"model={model}", "inputs.prior=none", "optim.batch=8"])
+    step1 = rl(data, Path("out/sft/model"), "inputs.prior=both", "compute.image_side=128")
+    step2 = rl(data, Path("out/step1/model"))
+    first, second = preflight.look(step1, [sft]), preflight.look(step2, [sft, step1])
+    assert first.problems == second.problems == ()
+    for key in ("image_height", "image_tokens", "prompt_tokens", "longest"):
+        assert second.numbers[key] == first.numbers[key], key
+    assert first.numbers["image_height"] == 128
+    assert first.numbers["prompt_tokens"] > preflight.look(step2, [sft]).numbers["prompt_tokens"]

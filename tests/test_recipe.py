@@ -1,26 +1,31 @@
 """Recipes: read strictly, checked against the paper they name, run stage by stage into one folder."""
 
 import json
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+import forked
 from qwen_files import qwen
 from training_helpers import kill_when, sets, wetread
 from wetread import rewards
 from wetread.cli import main
 from wetread.errors import ConfigError, MissingError, UsageError
-from wetread.models import open_model, read_manifest
-from wetread.records import Sampling
+from wetread.models import open_model, read_manifest, write_manifest
+from wetread.records import Inputs, Sampling
 from wetread.runs.config import to_dict
-from wetread.runs.store import JsonLines
+from wetread.runs.progress import bar
+from wetread.runs.store import JsonLines, RunFolder
 from wetread.studies import folder, phantom
-from wetread.training.recipe import changed, find, open_recipe, shipped
+from wetread.training import loop, processes, stages
+from wetread.training.recipe import SHARED, _found, _leaves, changed, fields_of, find, open_recipe, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = {
-    "sft": ("optim.epochs=0", "optim.steps=2", "optim.batch=4", "optim.micro_batch=0"),
+    "sft": ("optim.epochs=0", "optim.steps=2", "optim.batch=4", "optim.micro_batch=0", "guard.every=0"),
     "rl": ("optim.epochs=0", "optim.steps=2", "optim.batch=8", "optim.micro_batch=0", "group.batch_of=completions",
            "group.rollouts=4", "group.max_new_tokens=16", "guard.every=0"),
 }  # fmt: skip
@@ -67,7 +72,7 @@ def test_stages_share_and_keep_their_own(tmp_path):
     assert first.config.data.path == second.config.data.path == ("data/phantom",)
     assert (second.kind, second.start, second.config.optim.rate) == ("rl", "sft", 1e-5)
     assert second.placed(Path("out")).model == str(Path("out/sft/model"))
-    assert made.origin(second) is first
+    assert (made.before(first), made.before(second)) == ((), (first,))
 
 
 def test_a_choice_sets_its_fields(tmp_path):
@@ -158,6 +163,117 @@ def test_unirg_is_as_published():
     assert (sft.inputs.prior, step1.inputs.prior, sft.compute.image_side) == ("none", "both", 512)
 
 
+# What the paper (arXiv 2601.17151) states, by the field that says it here.
+_BOTH_STEPS = {
+    "inputs.prior": "both", "optim.epochs": 1, "optim.rate": 5e-6, "optim.batch": 256, "group.rollouts": 16,
+    "guard.studies": 1024, "reward.terms.bertscore.metric": "bertscore", "reward.terms.bertscore.weight": 0.370,
+    "reward.terms.semb_score.metric": "semb_score", "reward.terms.semb_score.weight": 0.253,
+    "reward.terms.semb_score.transform": "identity", "reward.terms.radgraph_combined.weight": 0.377,
+    "reward.terms.radgraph_combined.transform": "identity",
+}  # fmt: skip
+PAPER = {
+    "model": "Qwen/Qwen3-VL-8B-Instruct", "compute.image_side": 512, "data.split": "train", "data.priors": "recent",
+    "data.limit": [0],
+    "data.path": ["data/mimic-cxr", "data/chexpert-plus", "data/rexgradient-160k", "data/iu-xray"],
+    "inputs.images": "frontal", "inputs.indication": True, "inputs.comparison": True, "inputs.age": False,
+    "inputs.sex": False, "sft.inputs.prior": "none", "sft.optim.epochs": 3, "sft.optim.rate": 5e-5,
+    "sft.optim.batch": 256, "sft.guard.studies": 1024, "step1.model.stage": "sft", "step2.model.stage": "step1",
+    "step1.group.kl": 0.0, "step2.group.kl": 0.03, "step2.reward.terms.error_judge.weight": 0.5,
+    "step2.reward.terms.error_judge.transform": "inverse", "evaluate.splits": ["test"],
+    **{f"{step}.{field}": value for step in ("step1", "step2") for field, value in _BOTH_STEPS.items()},
+}  # fmt: skip
+NOT_GIVEN = object()
+OURS = (
+    "checkpoint_every", "optim.micro_batch", "compute.gradient_checkpointing", "compute.attention", "adapter", "scorers",
+    "tiny", "vllm.host", "vllm.port", "vllm.memory", "guard.batch", "guard.max_new_tokens", "guard.panel", "guard.rules",
+    "reward.name", "reward.source", "evaluate.data", "evaluate.limit", "evaluate.batch",
+    "evaluate.max_new_tokens",
+)  # fmt: skip
+"""Names, places and how it is computed; the adapter's kind is a choice, and of guards `act` says what they may do."""
+
+
+def fields_in_effect(made) -> dict[str, object]:
+    """Every field of every stage that has an effect, and those of the evaluation."""
+    tree = fields_of(made.stages, made.evaluate)
+    shown = Inputs()
+    for stage in made.stages:
+        shown = stage.config.inputs.over(shown)
+        tree[stage.name]["inputs"] = shown.to_json()
+    parts = [*(stage.name for stage in made.stages), "evaluate"]
+    found = {f"{part}.{leaf}": _found(tree[part], leaf.split(".")) for part in parts for leaf in _leaves(tree[part])}
+    for part in parts[:-1]:
+        of = tree[part]
+        without_effect = {
+            "optim.epochs" if of["optim"]["steps"] else "optim.steps": True,
+            "inputs.most_images": of["inputs"]["images"] == "frontal",
+            **{f"inputs.{one}": of["inputs"]["prior"] == "none" for one in ("prior_sections", "prior_words")},
+            **{f"guard.{one}": not of["guard"]["every"] for one in ("split", "studies", "keep", "act")},
+        }
+        for leaf, gone in without_effect.items():
+            if gone:
+                del found[f"{part}.{leaf}"]
+    return found
+
+
+def unexplained(path: Path) -> list[str]:
+    """Fields that differ from the paper, or say what it leaves open, and that neither a deviation nor a choice names."""
+    made = open_recipe(path)
+    choices = yaml.safe_load(path.read_text()).get("choices", {})
+    set_by_choice = {key for one in choices.values() for answer in one["options"].values() for key in answer or {}}
+    named = {one.field for one in made.deviations} | {key for key in set_by_choice if not key.endswith(".reward")}
+    shared = fields_of(made.stages, made.evaluate)
+
+    def covered(name: str, by) -> bool:
+        return any(name == one or name.startswith(f"{one}.") for one in by)
+
+    found = []
+    for name, value in fields_in_effect(made).items():
+        _, _, leaf = name.partition(".")
+        common = leaf.partition(".")[0] in SHARED and _found(shared, leaf.split(".")) == value
+        if covered(name, named) or (common and covered(leaf, named)) or covered(leaf, OURS) or covered(name, OURS):
+            continue
+        if PAPER.get(name, PAPER.get(leaf, NOT_GIVEN)) != value:
+            found.append(f"{name}={value}")
+    return found
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_deviation_from_the_paper_is_named_with_its_reason(name):
+    assert unexplained(find(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (("beta2: 0.98, clip: 1.0, schedule: cosine", "beta2: 0.98, clip: 1.0, steps: 9, schedule: cosine"), ""),
+        (("rate: 5.0e-5", "rate: 4.0e-5"), "sft.optim.rate=4e-05"),
+        (("kl: 0.03", "kl: 0.04"), "step2.group.kl=0.04"),
+        (("  age: false", "  age: true"), "step1.inputs.age=True"),
+        (("prior: none", "prior: image"), "sft.inputs.prior=image"),
+        (("  - field: sft.optim.clip", "  - field: sft.optim.rate"), ""),
+        (("metric: semb_score, weight: 0.253", "metric: semb_score, weight: 0.5"), "step1.reward.terms.semb_score.weight=0.5"),
+        (("  - {field: step2.guard.act, paper: Nothing said of stopping early., here: stop, reason: As for step 1.}\n", ""),
+         "step2.guard.act=stop"),
+    ],
+)  # fmt: skip
+def test_a_deviation_that_is_not_named_is_found(tmp_path, change, field):
+    text = find("unirg_cxr").read_text()
+    assert change[0] in text
+    (tmp_path / "other.yaml").write_text(text.replace(*change))
+    if field:
+        assert field in unexplained(tmp_path / "other.yaml")
+    else:  # the recipe itself cannot be read
+        with pytest.raises(ConfigError):
+            unexplained(tmp_path / "other.yaml")
+
+
+def test_answers_that_exclude_each_other_are_said_to():
+    for settings in (["weights=z-scored", "radgraph=xl-complete"], ["radgraph=xl-complete", "weights=z-scored"]):
+        with pytest.raises(ConfigError, match="weights=z-scored and radgraph=xl-complete exclude each other") as caught:
+            open_recipe(find("unirg_cxr"), settings)
+        assert "radgraph_combined" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_what_unirg_leaves_open_can_be_answered_otherwise():
     made = open_recipe(find("unirg_cxr"), ["weights=z-scored", "errors=significant", "batch=completions", "tuned=lora"])
     step2 = made.stages[2].config
@@ -195,6 +311,113 @@ def test_a_dry_run_says_all_and_writes_nothing(data, tmp_path, capsys):
     ):
         assert said in told
     assert not out.exists()
+
+
+def problems(out: Path, name: str, *settings: str) -> dict[str, list[str]]:
+    """Stage to what keeps it from starting."""
+    made = open_recipe(find(name), settings)
+    return {stage.name: [str(one) for one in found.problems] for stage, found in stages.look(made, out)}
+
+
+def test_slips_of_late_stages_are_told_before_the_first_also_without_data(tmp_path):
+    nowhere = ("data.path=nowhere", f"model={tmp_path / 'none'}")
+    slips = ("step1.optim.micro_batch=7", "step2.guard.keep=nonsense")
+    found = problems(tmp_path, "unirg_cxr", *nowhere, *slips)
+    assert not any("micro_batch" in one for one in found["sft"])
+    assert "optim.micro_batch=7 does not divide optim.batch=4096." in found["step1"]
+    assert any(one.startswith("guard.keep='nonsense'") for one in found["step2"])
+    found = problems(
+        tmp_path, "unirg_cxr", *nowhere, "batch=completions", "step2.optim.batch=8", "step2.optim.micro_batch=0"
+    )
+    assert any("optim.batch=8 is not a multiple of group.rollouts=16" in one for one in found["step2"])
+
+
+def test_what_a_recipe_is_scored_on_is_looked_at_with_its_last_stage(data, tmp_path):
+    settings = few(f"data.path={data}", *TINY)
+    (*_, (_, last)) = stages.look(open_recipe(find("phantom"), settings), tmp_path)
+    assert last.problems == () and "split test, phantom data" in last.rows["evaluate"]
+    (*early, (_, last)) = stages.look(open_recipe(find("phantom"), [*settings, "evaluate.data=[nowhere]"]), tmp_path)
+    assert not any(found.problems for _, found in early)
+    assert ["evaluate: no studies.jsonl in nowhere" in str(one) for one in last.problems] == [True]
+
+
+def test_a_policy_that_is_there_says_what_the_next_stage_is_shown(data, tmp_path):
+    out = tmp_path / "run"
+    start = qwen(tmp_path / "qwen", [study.report.text for study in folder.read(data)])
+    settings = few(f"data.path={data}", f"model={start}", "compute.image_side=0", "step1.reward=rouge_l", "step1.vllm.use=none",
+                   "step2.reward=rouge_l", "step2.vllm.use=none", "step2.group.kl=0")  # fmt: skip
+    made = open_recipe(find("unirg_cxr"), [*settings, "step2.inputs={prior: null}", "step1.compute.image_side=128"])
+    to_come = {stage.name: found for stage, found in stages.look(made, out)}
+    assert [found.problems for found in to_come.values()] == [()] * 3
+    assert to_come["step2"].numbers == to_come["step1"].numbers != to_come["sft"].numbers
+    for stage in ("sft", "step1"):
+        (out / stage).mkdir(parents=True)
+        (out / stage / "run.json").touch()
+    qwen(out / "step1" / "model", [study.report.text for study in folder.read(data)])
+    write_manifest(out / "step1" / "model", inputs={"prior": "none"})
+    ((stage, found),) = stages.look(made, out)
+    assert stage.name == "step2" and found.problems == ()
+    assert found.numbers["prompt_tokens"] < to_come["step2"].numbers["prompt_tokens"]
+
+
+def test_stages_that_have_not_begun_are_looked_at_whenever_the_recipe_is_run(data, tmp_path, capsys, monkeypatch):
+    def begin(stage, out, bars) -> Path:
+        (out / stage.name).mkdir(parents=True, exist_ok=True)
+        (out / stage.name / "run.json").touch()
+        return out / stage.name / "model"
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(stages, "train", begin)
+    settings = few(f"data.path={data}", *TINY, "step2.guard.every=1", "step2.guard.keep=nonsense")
+    arguments = ["train", "recipe", "phantom", "--out", out, *sets(*settings)]
+    for stage, looked in (("sft", ["sft"]), ("step1", ["sft", "step1"])):
+        assert here(*arguments, "--stage", stage) == 0
+        assert list(json.loads((out / "preflight.json").read_text())) == looked
+    capsys.readouterr()
+    assert here(*arguments) == 2
+    assert "guard.keep='nonsense'" in capsys.readouterr().err
+    assert not (out / "step2").exists()
+
+
+def test_whether_something_is_done_is_what_the_first_process_found(tmp_path, monkeypatch):
+    run = RunFolder.open(tmp_path / "run", "recipe", {})
+    assert not loop.done(run, "recipe.done")
+    run.event("recipe.done")
+    assert loop.done(run, "recipe.done")
+    monkeypatch.setattr(processes, "told", lambda made: [False])  # what it had found before it wrote the event
+    assert not loop.done(run, "recipe.done")
+
+
+@pytest.mark.slow
+def test_a_process_that_looks_late_ends_the_recipe_with_the_others(tmp_path):
+    context, port = multiprocessing.get_context("forkserver"), forked.free_port()
+    path = written(tmp_path)
+    ranks = [context.Process(target=_end, args=(rank, port, str(path), str(tmp_path / "run"))) for rank in range(2)]
+    for one in ranks:
+        one.start()
+    for one in ranks:
+        one.join(120)
+    codes = [one.exitcode for one in ranks]
+    for one in ranks:
+        one.kill()
+    assert codes == [0, 0]
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def _end(rank: int, port: int, path: str, out: str) -> None:
+    os.environ.update(forked.ranks(2, port) | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+
+    def train(stage, home, bars) -> Path:
+        model = home / stage.name / "model"
+        if rank == 0:
+            model.mkdir(parents=True)
+            (model / "config.json").write_text("{}")
+        return model
+
+    stages.train = train
+    if rank == 1:
+        RunFolder.done = lambda run, what: True  # it looks when the first has written the event
+    stages.run(open_recipe(Path(path)), Path(out), bar)
 
 
 @pytest.mark.slow

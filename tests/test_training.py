@@ -12,7 +12,7 @@ from wetread.records import Sampling
 from wetread.runs.config import build
 from wetread.runs.store import JsonLines
 from wetread.studies import folder
-from wetread.training import rl, sft
+from wetread.training import loop, processes, rl, sft
 from wetread.training.config import RlConfig, SftConfig
 
 pytestmark = pytest.mark.slow
@@ -112,6 +112,26 @@ def test_a_group_is_never_cut(policy, data, tmp_path):
     config = build(RlConfig, None, [f"data.path={data}", f"model={policy}", "optim.batch=10", "group.rollouts=4"])
     with pytest.raises(ConfigError, match="multiple"):
         rl.train(config, tmp_path / "run")
+
+
+def test_the_warm_ups_batch_is_shared_evenly_or_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    config = build(SftConfig, None, [f"data.path={data}", *SMALL, "optim.batch=9"])
+    with pytest.raises(ConfigError, match="3 processes cannot share the warm-up's batch=32 evenly"):
+        sft.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_optimiser_is_as_the_config_says(tmp_path):
+    usual = loop.common_arguments(tmp_path, build(SftConfig).optim, every=1, seed=0)
+    assert (usual["adam_beta2"], usual["max_grad_norm"]) == (0.98, 1.0)
+    own = build(SftConfig, None, ["optim.beta2=0.999", "optim.clip=0"]).optim
+    other = loop.common_arguments(tmp_path, own, every=1, seed=0)
+    assert {key for key in usual if usual[key] != other[key]} == {"adam_beta2", "max_grad_norm"}
+    assert (other["adam_beta2"], other["max_grad_norm"]) == (0.999, 0.0)
+    for setting in ("optim.beta2=1", "optim.clip=-1"):
+        with pytest.raises(ConfigError, match="out of range"):
+            build(SftConfig, None, [setting])
 
 
 def test_what_is_missing_is_named(data, tmp_path):

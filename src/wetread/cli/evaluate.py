@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -31,6 +31,9 @@ def run(
     by: str | None = typer.Option(
         None, "--by", help="Also score by this column: site, sex, or a key of the studies' meta."
     ),
+    priors: Literal["kept", "recent"] = typer.Option(
+        "kept", "--priors", help="kept: those that the studies name; recent: for the others the latest earlier study."
+    ),
     limit: int = typer.Option(0, "--limit", min=0, help="Score the first so many studies; 0: all."),
     batch: int = typer.Option(64, "--batch", min=1, max=4096, help="Studies generated at once."),
     max_new_tokens: int = typer.Option(160, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
@@ -46,21 +49,25 @@ def run(
     from wetread.runs.progress import bar
     from wetread.runs.store import RunFolder, write_json
     from wetread.studies import folder
+    from wetread.studies.priors import read
 
     named = _systems(model)
     changed = _inputs(inputs, named)
-    every = folder.read(data)
+    (every,), found = read([data], priors)
+    if found is not None:
+        typer.echo(f"priors: {found.words}", err=True)
     studies = folder.choose(every, split, limit)
     config = {
         "data": str(data),
         "split": split,
+        "priors": priors,
         "limit": limit,
         "max_new_tokens": max_new_tokens,
         "models": named,
         "inputs": {name: one.to_json() for name, one in changed.items()},
         "model_contents": {name: models.fingerprint(path) for name, path in named.items()},
     }
-    run_folder = RunFolder.open(out, "evaluate", config)
+    run_folder = RunFolder.open(out, "evaluate", config, alone=True)
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
     systems: dict[str, Any] = {
         **evaluate.baselines([study for study in every if study.split == "train"], studies),

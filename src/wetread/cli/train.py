@@ -95,7 +95,7 @@ def recipe(
     checks = []
     if dry_run:
         _tell_recipe(made)
-    if group.writes() and (dry_run or not (out / "run.json").exists()):
+    if group.writes():
         for one, found in stages.look(made, out, stage):
             checks.append((one, found))
             _tell(f"{one.name} ({one.kind}{', from ' + one.start if one.start else ''})", found, whole=dry_run)

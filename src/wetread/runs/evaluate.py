@@ -21,6 +21,7 @@ from wetread.rewards.guards import FindingCalls
 from wetread.rewards.rules import PANEL
 from wetread.runs import compare
 from wetread.runs.store import RunFolder
+from wetread.studies.splits import patient_key
 from wetread.studies.temporal import temporal
 
 TEMPLATE = "template"
@@ -198,8 +199,15 @@ def calls(system: System, studies: Sequence[Study]) -> tuple[FindingCalls, ...]:
 
 
 def patients(studies: Sequence[Study]) -> dict[str, str]:
-    """Return study to patient, the clusters of every bootstrap; a study without a patient stands for itself."""
-    return {study.id: study.patient or study.id for study in studies}
+    """Return study to patient, the clusters of every bootstrap; a study without a patient stands for itself.
+
+    Patients are told apart by source as well: ``p1`` of one corpus is somebody else than ``p1`` of another.
+    """
+    return {study.id: _BETWEEN.join(patient_key(study) or (study.source, "", study.id)) for study in studies}
+
+
+_BETWEEN = "\x1f"
+"""Stands between the parts of a cluster's name; within a source patients keep their order, and so a bootstrap its numbers."""
 
 
 def strata(column: str, studies: Sequence[Study]) -> dict[str, list[int]]:

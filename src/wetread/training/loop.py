@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, set_seed
 
 from wetread.errors import ConfigError, RunError
-from wetread.runs.store import RunFolder, disk_error
+from wetread.runs.store import RunFolder, disk_error, letting_go
 from wetread.training import processes
 from wetread.training.config import OptimConfig
 from wetread.training.norms import share_statistics
@@ -23,8 +24,25 @@ from wetread.training.sampling import Order
 WHOLE = "whole"
 """Empty file in a checkpoint folder, written after everything else is on the disk."""
 
+TOWERS = ("vision_tower", "visual", "vision_model")
+"""Names under which models keep their image encoder."""
+
 Step = Callable[[int, int, Mapping[str, float]], None]
 """Called after each optimiser step: steps done, steps in all, what was logged."""
+
+
+Train = TypeVar("Train", bound=Callable[..., Path])
+
+
+def alone(train: Train) -> Train:
+    """Let a training, which is given a config and its run folder, unlock the folder when it ends, however it does."""
+
+    @functools.wraps(train)
+    def trained(config: Any, out: Path, *args: Any, **options: Any) -> Path:
+        with letting_go(out):
+            return train(config, out, *args, **options)
+
+    return cast("Train", trained)
 
 
 class Follower(RunFolder):
@@ -35,10 +53,21 @@ class Follower(RunFolder):
 
 
 def open_run(out: Path, kind: str, config: Mapping[str, Any]) -> RunFolder:
-    """Create or continue a training's run folder, for every process that shares the training; errors as ``RunFolder.open``."""
+    """Create or continue a training's run folder, for every process that shares the training; errors as ``RunFolder.open``.
+
+    The first process locks it; what calls this is to be ``alone``.
+    """
     with processes.first():
-        run = RunFolder.open(out, kind, config)
+        run = RunFolder.open(out, kind, config, alone=processes.main())
     return run if processes.main() else Follower(run.path, run.meta)
+
+
+def done(run: RunFolder, what: str) -> bool:
+    """Whether an event has been written, as the first process finds it; all must call it, so that all take the same way.
+
+    A process that looked for itself might be late and see what the first has written since.
+    """
+    return bool(processes.told([run.done(what)])[0])
 
 
 def finish(run: RunFolder, stage: str, save: Callable[[], None], **fields: Any) -> None:
@@ -106,12 +135,30 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole)[1]) if whole else None
 
 
-def check_batch(optim: OptimConfig) -> None:
-    """Refuse a batch that the processes cannot share, and a micro-batch that does not divide a share (``ConfigError``)."""
+def check_batch(optim: OptimConfig, rollouts: int = 1) -> None:
+    """Refuse a batch that cannot be dealt: to processes, then to micro-batches and groups.
+
+    Parameters
+    ----------
+    optim
+        Its batch counts samples or, in RL, completions.
+    rollouts
+        Completions of a group; 1: there are no groups.
+
+    Raises
+    ------
+    ConfigError
+        Says which number does not divide which.
+    """
     share = processes.share(optim.batch, "optim.batch")
     if optim.micro_batch and share % optim.micro_batch:
         whole = f"optim.batch={optim.batch}" + (f" / {processes.count()} processes" if share != optim.batch else "")
         raise ConfigError(f"optim.micro_batch={optim.micro_batch} does not divide {whole}.")
+    if share % rollouts:
+        whole = f"optim.batch={optim.batch}"
+        if share != optim.batch:
+            whole += f", of which each of {processes.count()} processes takes {share},"
+        raise ConfigError(f"{whole} is not a multiple of group.rollouts={rollouts}; a group must not be cut.")
 
 
 def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int) -> dict[str, Any]:
@@ -132,8 +179,8 @@ def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int)
         ],
         "warmup_steps": round(optim.warmup * optim.steps),
         "weight_decay": optim.decay,
-        "adam_beta2": 0.98,
-        "max_grad_norm": 1.0,
+        "adam_beta2": optim.beta2,
+        "max_grad_norm": optim.clip,
         "logging_steps": max(1, min(5, optim.steps // 20)),
         "logging_first_step": True,
         "save_strategy": "steps",
@@ -154,24 +201,26 @@ def common_arguments(folder: Path, optim: OptimConfig, *, every: int, seed: int)
     }
 
 
-def freeze_vision(model: Any) -> None:
-    """Take the image encoder out of training.
+def vision(model: Any) -> list[Any]:
+    """Return the image encoder's modules.
 
     Raises
     ------
     ConfigError
         The model has no part that is known as one.
     """
-    parts = [
-        part
-        for name, part in model.named_modules()
-        if name.split(".")[-1] in ("vision_tower", "visual", "vision_model")
-    ]
+    parts = [part for name, part in model.named_modules() if name.split(".")[-1] in TOWERS]
     if not parts:
         raise ConfigError(
-            f"freeze_vision: {type(model).__name__} has no vision_tower, visual or vision_model to freeze; set it to false."
+            f"freeze_vision: {type(model).__name__} has no {', '.join(TOWERS[:-1])} or {TOWERS[-1]} to freeze; "
+            "set it to false."
         )
-    for part in parts:
+    return parts
+
+
+def freeze_vision(model: Any) -> None:
+    """Take the image encoder out of training; errors as ``vision``."""
+    for part in vision(model):
         part.requires_grad_(False)
 
 

@@ -7,18 +7,18 @@ error that says what to change; what is merely unwise is a warning.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wetread import prompts, rewards
+from wetread import metrics, prompts, rewards
 from wetread.errors import ConfigError, WetreadError
 from wetread.models import inputs_of, transformers
 from wetread.models.transformers import encode
 from wetread.records import Inputs, Report, Study
-from wetread.rewards import rules
-from wetread.training import adapters, loop, processes, rewarding
-from wetread.training.config import RlConfig, SftConfig
+from wetread.training import adapters, guarding, loop, processes, rewarding, rl
+from wetread.training.config import RlConfig, ScorerConfig, SftConfig
 from wetread.training.data import Samples, select
 
 PROBES = 8
@@ -46,15 +46,16 @@ class Preflight:
     """What keeps the training from starting."""
 
 
-def look(config: SftConfig | RlConfig, start: SftConfig | RlConfig | None = None) -> Preflight:
+def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = ()) -> Preflight:
     """Return what can be told of a training without loading weights or training anything.
 
     Parameters
     ----------
     config
         The training.
-    start
-        The training whose policy it starts from, where that policy is not there yet.
+    before
+        The trainings that are to come first, in order, where the policy that it starts from is not there yet: each takes up
+        the policy of the one before, the first starts from a model that is there or is built.
 
     Raises
     ------
@@ -64,52 +65,73 @@ def look(config: SftConfig | RlConfig, start: SftConfig | RlConfig | None = None
     loop.quiet()
     rows: dict[str, str] = {}
     problems: list[WetreadError] = []
-    origin = start or config
-    studies = model = processor = None
+    chain = (*before, config)
+    origin = chain[0]
+    fits = False
+    found = Preflight()
+    panel: tuple[str, ...] | None = None
+    studies: Samples | None = None
+    model = processor = None
     style = prompts.get(config.style)
-    if isinstance(config, RlConfig):
-        rewards.get(config.reward)  # a slip in the config, told before anything that takes time
-    try:
+    # A slip in the config is told before anything that takes time.
+    reward = rewards.get(config.reward) if isinstance(config, RlConfig) else None
+    with _noted(problems):
+        batch = config.in_completions() if isinstance(config, RlConfig) else config
+        loop.check_batch(batch.optim, _rollouts(config))
+        fits = True
+    with _noted(problems):
+        panel = guarding.check(config.guard, reward) if config.guard.every else None
+    with _noted(problems):
         shown = Inputs() if origin.model == "tiny" else inputs_of(origin.model)
-        if start is not None:
-            shown = start.inputs.over(shown)
-        style = prompts.get(config.style, config.inputs.over(shown))
+        for one in chain:
+            shown = one.inputs.over(shown)
+        style = prompts.get(config.style, shown)
         studies = select(config.data, config.seed)
         rows["data"] = _sources(studies, config)
-    except WetreadError as error:
-        problems.append(error)
-    try:
-        adapters.check(config.adapter, config.compute)
+        rows["patients"] = _patients(studies)
+        rows["priors"] = _priors(studies)
+    with _noted(problems):
+        adapters.check(config.adapter, config.compute, config.model)
         if isinstance(config, RlConfig):
             adapters.vllm_arguments(config.vllm)
-    except WetreadError as error:
-        problems.append(error)
-    try:
-        if origin.model != "tiny":
+    with _noted(problems):
+        if isinstance(origin, RlConfig):
+            rl.check_policy(origin.model)
+        if isinstance(origin, RlConfig) or origin.model != "tiny":
             model, processor = transformers.skeleton(origin.model)
-        elif studies is not None and isinstance(origin, SftConfig):
+        elif studies is not None:
             model, processor = _tiny(origin, studies, style)
+        if model is not None and config.freeze_vision and config.adapter.kind == "none":
+            loop.vision(model)
+    if fits and studies is not None and model is not None:
+        with _noted(problems):
+            for one in chain:
+                adapters.scale_images(processor, one.compute.image_side)
+            found = examine(config, studies, style, model, processor)
+    if studies is not None and reward is not None and isinstance(config, RlConfig):
+        with _noted(problems):
+            rows["reward"] = _paid(config, reward, studies)
+    if studies is not None and panel is not None:
+        with _noted(problems):
+            rows["guards"] = _watched(config, panel, studies)
+    return Preflight({**rows, **found.rows}, found.numbers, found.warnings, tuple(problems))
+
+
+@contextmanager
+def _noted(problems: list[WetreadError]) -> Iterator[None]:
+    """Add what keeps the block from its end to the problems, and go on after it."""
+    try:
+        yield
     except WetreadError as error:
         problems.append(error)
-    found = Preflight()
-    if studies is not None and model is not None:
-        try:
-            adapters.scale_images(processor, config.compute.image_side)
-            found = examine(config, studies, style, model, processor)
-        except WetreadError as error:
-            problems.append(error)
-    if studies is not None and isinstance(config, RlConfig):
-        try:
-            rows["reward"] = _paid(config, studies)
-        except WetreadError as error:
-            problems.append(error)
-    return Preflight({**rows, **found.rows}, found.numbers, found.warnings, tuple(problems))
 
 
 def _tiny(config: SftConfig, studies: Samples, style: prompts.Style) -> tuple[Any, Any]:
     from wetread.training.sft import starting_point
-    from wetread.training.warmup import Labels
+    from wetread.training.warmup import Labels, check_batch
 
+    if config.tiny.warmup_steps:
+        check_batch()
     labels = Labels.read(studies, most=config.tiny.vision_width) if config.tiny.warmup_steps else None
     return starting_point(config, studies, style, labels)
 
@@ -117,7 +139,7 @@ def _tiny(config: SftConfig, studies: Samples, style: prompts.Style) -> tuple[An
 def examine(
     config: SftConfig | RlConfig, studies: Samples, style: prompts.Style, model: Any, processor: Any
 ) -> Preflight:
-    """Return what the data look like to a model and what training it takes.
+    """Return what the data look like to a model and what training it takes; its batch is one that can be dealt.
 
     Parameters
     ----------
@@ -179,7 +201,8 @@ def examine(
             "optim.micro_batch, compute.gradient_checkpointing, an adapter, vLLM, or shard by accelerate launch."
         )
     size = sum(part.numel() for part in model.parameters())
-    steps = config.optim.counted(len(studies), _samples_a_step(config)).steps
+    prompts_a_step = config.optim.batch // _rollouts(config)
+    steps = config.optim.counted(len(studies), prompts_a_step).steps
     rows = {
         "image": f"{images} a sample, {seen['height']}×{seen['width']} pixels, {seen['image_tokens']} tokens in all",
         "length": f"{parts}: {total} of {context or '?'} tokens",
@@ -188,7 +211,7 @@ def examine(
         "model": f"{type(model).__name__}, {_short(size)} parameters, {_short(trained)} trained ({trained / size:.1%}), "
         f"held in {_precision(model, config)}, {config.adapter.kind if config.adapter.kind != 'none' else 'no adapter'}",
         "steps": f"{steps} of {config.optim.batch} {'completions' if new else 'samples'}"
-        + (f" ({_samples_a_step(config)} prompts × {config.group.rollouts})" if isinstance(config, RlConfig) else ""),
+        + (f" ({prompts_a_step} prompts × {config.group.rollouts})" if isinstance(config, RlConfig) else ""),
         "memory": f"about {sum(memory.values()) / GIB:.2f} GiB a process, if nothing is sharded: "
         + ", ".join(f"{name} {value / GIB:.2f}" for name, value in memory.items() if value)
         + "; an estimate without the image encoder's activations, the reward's networks and fragmentation",
@@ -202,8 +225,8 @@ def examine(
     return Preflight(rows, numbers, tuple(warnings))
 
 
-def _samples_a_step(config: SftConfig | RlConfig) -> int:
-    return config.optim.batch // config.group.rollouts if isinstance(config, RlConfig) else config.optim.batch
+def _rollouts(config: SftConfig | RlConfig) -> int:
+    return config.group.rollouts if isinstance(config, RlConfig) else 1
 
 
 def _sources(studies: Samples, config: SftConfig | RlConfig) -> str:
@@ -214,13 +237,39 @@ def _sources(studies: Samples, config: SftConfig | RlConfig) -> str:
     return f"{len(studies)} samples an epoch, split {config.data.split!r}: {', '.join(told)}; no leak found"
 
 
-def _paid(config: RlConfig, studies: Samples) -> str:
-    recipe = rewards.get(config.reward)
+def _patients(studies: Samples) -> str:
+    if not studies.unnamed:
+        return f"named by all {studies.compared:,} studies"
+    return f"{studies.unnamed:,} of {studies.compared:,} studies name no patient; leaks between them cannot be seen"
+
+
+def _priors(studies: Samples) -> str:
+    having = sum(study.prior is not None for study in studies.studies)
+    told = f"{having:,} of the {len(studies.studies):,} studies have one"
+    if studies.priors is not None:
+        return f"{told}; of those in the folders {studies.priors.words}"
+    return told + (", as the folders name them" if having else "; data.priors=recent looks for them by date")
+
+
+def _paid(config: RlConfig, recipe: rewards.RewardRecipe, studies: Samples) -> str:
     references = [study.report for study in studies.studies if study.report]
     _, tried, best = rewarding.rehearse(config, recipe, references)
-    panel = rules.panel(recipe.metrics, config.guard.panel) if config.guard.every else ()
-    watched = f"; held out of it: {', '.join(panel)}" if panel else ""
-    return f"{recipe.name}: {tried} gold reports get {best:g}, the best value{watched}"
+    return f"{recipe.name}: {tried} gold reports get {best:g}, the best value"
+
+
+def _watched(config: SftConfig | RlConfig, panel: Sequence[str], studies: Samples) -> str:
+    """Say what looks at the policy go by, after trying that on one report: its weights may be missing."""
+    given = config.guard
+    gold = [study.report for study in studies.studies if study.report][:1]
+    scorers = config.scorers if isinstance(config, RlConfig) else ScorerConfig()
+    wanted = [*panel, *([given.keep] if given.keep in metrics.METRICS else [])]
+    metrics.score(wanted, gold, gold, weights=scorers.weights or None, precision=scorers.precision or None)
+    if given.keep in rewards.RECIPES:
+        metrics.score(rewards.get(given.keep).metrics, gold, gold)
+    return (
+        f"every {given.every} steps {given.studies} studies of split {given.split!r} at most; kept by {given.keep}; "
+        f"held out: {', '.join(panel)}"
+    )
 
 
 def _encoded(studies: Sequence[Study], style: prompts.Style, processor: Any) -> dict[str, int]:
@@ -274,7 +323,7 @@ def _report_tokens(studies: Sequence[Study], style: prompts.Style, processor: An
 def trainable(model: Any, config: SftConfig | RlConfig) -> int:
     """Return how many numbers are trained: the model's, without the image encoder where it is frozen, or the adapter's."""
     if config.adapter.kind == "none":
-        frozen = ("vision_tower", "visual", "vision_model") if config.freeze_vision else ()
+        frozen = loop.TOWERS if config.freeze_vision else ()
         return sum(one.numel() for name, one in model.named_parameters() if not set(name.split(".")) & set(frozen))
     everything = config.adapter.target == "all" and not config.freeze_vision
     layers = dict(model.named_modules())

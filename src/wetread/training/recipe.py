@@ -15,6 +15,7 @@ name or number: ``step2.reward.terms.error_judge.weight``. What a deviation says
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -167,11 +168,13 @@ class Recipe:
             raise UsageError(f"no stage is called {name!r}.{nearest(name, found)} There are: {', '.join(found)}.")
         return found[name]
 
-    def origin(self, stage: Stage) -> Stage:
-        """Return the stage at the beginning of the chain that ``stage`` takes up; its model is nobody's policy."""
+    def before(self, stage: Stage) -> tuple[Stage, ...]:
+        """Return the stages that ``stage`` builds on, in order: each takes up the policy of the one before, the first nobody's."""
+        found: list[Stage] = []
         while stage.start:
             stage = self.stage(stage.start)
-        return stage
+            found.insert(0, stage)
+        return tuple(found)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides which run folder it may continue."""
@@ -240,6 +243,7 @@ def open_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
                 )
             taken[key] = answer
     settings = [(key, value) for key, value, _ in given if key not in choices]
+    _check_together(made, choices, taken)
     stages, evaluate = _resolved(made, _answers(choices, taken), settings)
     return Recipe(
         made.name, made.source, stages, taken, made.deviations, evaluate, path.read_text("utf-8"), tuple(sets)
@@ -278,6 +282,19 @@ def _choice(name: str, value: Any) -> Choice:
 
 def _answers(choices: Mapping[str, Choice], taken: Mapping[str, str]) -> dict[str, Any]:
     return {key: value for name, one in choices.items() for key, value in (one.options[taken[name]] or {}).items()}
+
+
+def _check_together(made: RecipeFile, choices: Mapping[str, Choice], taken: Mapping[str, str]) -> None:
+    """Refuse two answers of which each can be taken, but not both."""
+    usual = {name: choice.here for name, choice in choices.items()}
+    other = [name for name in choices if taken[name] != usual[name]]
+    for one, two in itertools.combinations(other, 2):
+        try:
+            _resolved(made, _answers(choices, {**usual, one: taken[one], two: taken[two]}), ())
+        except ConfigError as error:
+            raise ConfigError(
+                f"{one}={taken[one]} and {two}={taken[two]} exclude each other ({str(error).rstrip('.')}); take one of them."
+            ) from error
 
 
 def _resolved(

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from wetread import prompts, rewards
 from wetread.metrics import MetricEntry
 from wetread.records import Draft, Generation, Report
+from wetread.training import processes
 from wetread.training.config import RlConfig
 
 GOLD = 64
@@ -61,7 +62,7 @@ class ReportReward:
         self.rollouts = rollouts
         self.entries = rewards.bind(recipe, references.values()) if entries is None else entries
         self.on_lost: Callable[[Mapping[str, int]], None] | None = None
-        """Told why rollouts could not be scored: reason to how many."""
+        """Told why rollouts could not be scored, those of all processes: reason to how many."""
         self.flat: list[int] = []
         """Places, in the last batch, of the groups whose rewards are all equal or not known."""
         self.__name__ = recipe.name
@@ -120,9 +121,10 @@ class ReportReward:
         self._seconds += time.perf_counter() - begin
         if log_metric is not None:
             self._log(drafts, references, scored, log_metric)
-        reasons = Counter(one.reason for one in scored if one.value is None)
-        if reasons and self.on_lost is not None:
-            self.on_lost(reasons)
+        if self.on_lost is not None:
+            mine = Counter(one.reason for one in scored if one.value is None)
+            if reasons := sum(processes.gathered(mine), Counter[str]()):
+                self.on_lost(reasons)
         return [one.value for one in scored]
 
     def _look_at_groups(self, scored: Sequence[rewards.Reward]) -> None:

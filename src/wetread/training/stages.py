@@ -1,7 +1,7 @@
 """Runs the stages of a recipe into one run folder.
 
     recipe.yaml          the recipe, as it was given
-    preflight.json       what was found of every stage before the first began
+    preflight.json       what was found of each stage before it began
     STAGE/               run folder of `wetread train sft` or `rl`
     evaluate/            drafts and scores of the policies
     evaluation.json      the table: the form of `wetread evaluate --json`
@@ -12,20 +12,25 @@ Each stage resumes as it does by itself; what is done is not done again.
 
 from __future__ import annotations
 
+import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wetread.errors import ConfigError, WetreadError, WetreadWarning
 from wetread.models import Model, open_model
 from wetread.records import Sampling, Study
 from wetread.runs import evaluate
 from wetread.runs.progress import Bar, mover
 from wetread.runs.store import RUN_FILE, RunFolder, write_atomic, write_json
-from wetread.studies import folder
+from wetread.studies import folder, priors
 from wetread.training import loop, preflight, processes
 from wetread.training.config import RlConfig, SftConfig
+from wetread.training.data import distinct
 from wetread.training.preflight import Preflight
 from wetread.training.recipe import Evaluation, Recipe, Stage
 from wetread.training.saving import save_whole
@@ -35,16 +40,38 @@ Bars = Callable[[str, int], AbstractContextManager[Bar]]
 
 
 def look(recipe: Recipe, out: Path, until: str = "") -> Iterator[tuple[Stage, Preflight]]:
-    """Yield the stages up to ``until`` that have not begun, each with what can be told of it before."""
+    """Yield the stages up to ``until`` that have not begun, each with what can be told of it before.
+
+    With the last stage goes what it will be scored on.
+    """
     for stage in _wanted(recipe, until):
         if (out / stage.name / RUN_FILE).exists():
             continue
-        config = stage.placed(out)
-        begun = stage.start and (out / stage.start / "model" / "config.json").exists()
-        start = recipe.origin(stage).config if stage.start and not begun else None
-        yield stage, preflight.look(config, start)
+        found = preflight.look(stage.placed(out), _to_come(recipe, stage, out))
+        yield stage, _with_evaluation(recipe, found) if stage is recipe.stages[-1] else found
 
 
+def _to_come(recipe: Recipe, stage: Stage, out: Path) -> list[SftConfig | RlConfig]:
+    """Return the trainings that ``stage`` builds on and whose policies are not in ``out`` yet, in order."""
+    found: list[SftConfig | RlConfig] = []
+    for one in reversed(recipe.before(stage)):
+        if (out / one.name / "model" / "config.json").exists():
+            break
+        found.insert(0, one.placed(out))
+    return found
+
+
+def _with_evaluation(recipe: Recipe, found: Preflight) -> Preflight:
+    """Return what was found of the last stage, and what it will be scored on or why that cannot be."""
+    if recipe.evaluate is None:
+        return found
+    try:
+        return replace(found, rows={**found.rows, "evaluate": told(tested(recipe), recipe.evaluate)})
+    except WetreadError as error:
+        return replace(found, problems=(*found.problems, error))
+
+
+@loop.alone
 def run(
     recipe: Recipe, out: Path, bars: Bars, *, until: str = "", checks: Sequence[tuple[Stage, Preflight]] = ()
 ) -> Path:
@@ -82,7 +109,7 @@ def run(
         target = train(stage, out, bars)
     if wanted[-1] is not recipe.stages[-1]:
         return target
-    if not home.done("recipe.done"):
+    if not loop.done(home, "recipe.done"):
         loop.finish(home, "recipe", lambda: _publish(target, out / "model"))
     return out / "model"
 
@@ -105,15 +132,9 @@ def score(recipe: Recipe, out: Path, bars: Bars) -> list[evaluate.Row]:
         return []
     last = recipe.stages[-1].config
     folders = plan.data or last.data.path
-    every = [study for path in folders for study in folder.read(path)]
-    studies = [
-        study
-        for path in folders
-        for split in plan.splits
-        for study in folder.choose(folder.read(path), split, plan.limit)
-    ]
-    training = [study for study in every if study.split == last.data.split]
-    run = RunFolder.open(out / "evaluate", "evaluate", {"recipe": recipe.identity()})
+    studies = tested(recipe)
+    training = [study for path in folders for study in folder.read(path) if study.split == last.data.split]
+    run = RunFolder.open(out / "evaluate", "evaluate", {"recipe": recipe.identity()}, alone=True)
     models: dict[str, Model] = dict(evaluate.baselines(training, studies))
     models |= {stage.name: open_model(str(out / stage.name / "model")) for stage in recipe.stages}
     sampling = Sampling(batch_size=plan.batch, max_new_tokens=_longest(plan, recipe))
@@ -130,6 +151,38 @@ def score(recipe: Recipe, out: Path, bars: Bars) -> list[evaluate.Row]:
 
 RESAMPLES = 2000
 """Bootstrap resamples."""
+
+
+def tested(recipe: Recipe) -> list[Study]:
+    """Return the studies that the policies are scored on, with ids that differ, as in training; none where it asks for nothing.
+
+    Raises
+    ------
+    WetreadError
+        A folder is not there, has no study with a report in one of the splits, or has nothing that another lacks.
+
+    Warns
+    -----
+    WetreadWarning
+        Studies that are listed in two folders.
+    """
+    plan = recipe.evaluate
+    if plan is None:
+        return []
+    if not plan.splits:
+        raise ConfigError("evaluate.splits is empty; name a split, or leave evaluate out.")
+    parts = []
+    try:
+        data = recipe.stages[-1].config.data
+        for every in priors.read(plan.data or data.path, data.priors)[0]:
+            parts.append([study for split in plan.splits for study in folder.choose(every, split, plan.limit)])
+        apart, repeated = distinct(parts, "evaluate.data" if plan.data else "data.path")
+    except WetreadError as error:
+        raise type(error)(f"evaluate: {error}") from error
+    if repeated:
+        what = f"{repeated} of the studies to be scored are listed more than once and taken once."
+        warnings.warn(what, WetreadWarning, stacklevel=2)
+    return [study for part in apart for study in part]
 
 
 def told(studies: Sequence[Study], plan: Evaluation) -> str:
@@ -154,12 +207,14 @@ def _keep(out: Path, recipe: Recipe, checks: Sequence[tuple[Stage, Preflight]]) 
     if not (out / "recipe.yaml").exists():
         sets = "".join(f"# --set {item}\n" for item in recipe.sets)
         write_atomic(out / "recipe.yaml", sets + recipe.text)
-    if checks and not (out / "preflight.json").exists():
+    if checks:
+        file = out / "preflight.json"
+        earlier: Mapping[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
         body: Mapping[str, Any] = {
             stage.name: {"found": dict(one.rows), "numbers": dict(one.numbers), "warnings": list(one.warnings)}
             for stage, one in checks
         }
-        write_json(out / "preflight.json", body)
+        write_json(file, {**earlier, **body})
 
 
 def _publish(model: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from wetread.models.transformers import to_picture
 from wetread.prompts.direct import frontal
 from wetread.records import Study
 from wetread.runs.store import RunFolder
-from wetread.training import loop
+from wetread.training import loop, processes
 from wetread.training.config import SftConfig
 from wetread.training.data import CACHE_BYTES
 from wetread.training.sampling import Order
@@ -32,6 +32,7 @@ STAGE = "warmup"
 RAREST = 20
 """Claims in fewer training reports than this are not learned; a handful cannot be told from chance."""
 BATCH = 32
+"""Samples of each step, whatever `optim.batch` is; the processes share them."""
 RATE = 3e-3
 RARE = -3.0
 """Logit that every label starts from: about one report in twenty."""
@@ -135,6 +136,11 @@ class Labels:
         ]
 
 
+def check_batch() -> None:
+    """Refuse a number of processes that cannot share the warm-up's batch evenly (``ConfigError``)."""
+    processes.share(BATCH, "the warm-up's batch")
+
+
 def warm_up(
     tower: Any,
     processor: Any,
@@ -148,7 +154,7 @@ def warm_up(
     from safetensors.torch import load_file, save_file
 
     kept = run.path / "warmup.safetensors"
-    if not run.done(f"{STAGE}.done"):
+    if not loop.done(run, f"{STAGE}.done"):
         learner = copy.deepcopy(tower)  # what wraps it in training, hooks and all, goes with the copy
         _train(learner, Labelled(studies, processor, labels.vectors), labels.names, config, run, on_step)
 
@@ -185,11 +191,12 @@ def _train(
         warmup=0.03,
         decay=0.02,
         schedule="linear",
+        beta2=0.98,
+        clip=0.0,  # a sum over labels has large, harmless gradients
     )
-    shared = loop.common_arguments(folder, optim, every=config.checkpoint_every, seed=config.seed)
     trainer = Trainer(
         model=reader,
-        args=TrainingArguments(**{**shared, "max_grad_norm": 0.0}),  # a sum over labels has large, harmless gradients
+        args=TrainingArguments(**loop.common_arguments(folder, optim, every=config.checkpoint_every, seed=config.seed)),
         train_dataset=data,
         callbacks=[loop.Recorder(run, STAGE, on_step)],
     )
