@@ -87,7 +87,8 @@ def test_every_arm_has_its_trainings_and_the_paper_s_order():
         assert [made[name].start for name in path] == ["", *path[:-1]]
     assert made["step1"].settings["group"]["kl"] == 0 < made["step2"].settings["group"]["kl"]
     assert {made[arms.ARMS[arm]].settings["reward"] for arm in arms.SINGLE} == set(arms.SINGLE.values())
-    assert all(one.settings["guard"]["act"] == "warn" for one in made.values() if one.kind == "rl")
+    watched = [one.settings["guard"] for name, one in made.items() if name != "base"]
+    assert all(one["act"] == "warn" and one["every"] and one["studies"] == 200 for one in watched)
 
 
 @pytest.mark.slow
@@ -106,11 +107,12 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         test_limit=12,
         hack=2,
     )
-    page = unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["unirg_ablation.py", "--quick"])
+    page = unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
     text = page.read_text(encoding="utf-8")
     for arm in arms.TRAINED:
         assert f"| {arm} |" in text
     pictures = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert "`python bench/unirg_ablation.py --out runs/unirg_phantom --quick`" in text and " minutes (" in text
     assert len(pictures) == 4 and all((page.parent / one).stat().st_size > 5_000 for one in pictures)
     for heading in (
         "same compute",
@@ -123,5 +125,5 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         assert any(line.startswith("##") and heading in line for line in text.splitlines()), heading
     assert str(tmp_path) not in text
     capsys.readouterr()
-    unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["unirg_ablation.py", "--quick"])
+    unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
     assert "done" not in capsys.readouterr().out and page.read_text(encoding="utf-8") == text

@@ -20,7 +20,7 @@ from wetread.training.recipe import Recipe, find, open_recipe
 
 BASE, SFT, SFT_LONG, RL_ONLY = "base", "SFT", "SFT, same compute", "RL only, step 1"
 LEXICAL, LABELS, ENTITIES = "SFT + RL, lexical alone", "SFT + RL, labels alone", "SFT + RL, entities alone"
-STEP1, STEP1_LONG, STEP2 = "SFT + RL, step 1", "SFT + RL, step 1 twice", "SFT + RL, steps 1 and 2"
+STEP1, STEP2 = "SFT + RL, step 1", "SFT + RL, steps 1 and 2"
 SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agreement", ENTITIES: "entity_f1"}
 """Arm to the one metric that it is paid by."""
 DATA, PRETRAIN = "phantom", "pretrain"
@@ -29,7 +29,11 @@ RL: Mapping[str, Any] = {
     "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 200}
 }  # fmt: skip
 """Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
-TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP1_LONG, STEP2)
+TIMES = 4
+"""Looks at an SFT after its start."""
+LOOKS = {"studies": 200, "keep": "unirg_step1", "act": "warn"}
+"""How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
+TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP2)
 """Arms in the order of the tables, after the baselines that are not trained."""
 
 
@@ -88,13 +92,13 @@ class Training:
 
 ARMS: Mapping[str, str] = {
     BASE: "base", SFT: "sft", SFT_LONG: "sft-more", RL_ONLY: "only", LEXICAL: "lexical", LABELS: "labels",
-    ENTITIES: "entities", STEP1: "step1", STEP1_LONG: "step1-long", STEP2: "step2",
+    ENTITIES: "entities", STEP1: "step1", STEP2: "step2",
 }  # fmt: skip
 """Arm to the training whose policy it is."""
 PATHS: Mapping[str, tuple[str, ...]] = {
     BASE: ("base",), SFT: ("base", "sft"), SFT_LONG: ("base", "sft", "sft-more"), RL_ONLY: ("base", "only"),
     **{arm: ("base", "sft", ARMS[arm]) for arm in (*SINGLE, STEP1)},
-    STEP1_LONG: ("base", "sft", "step1", "step1-long"), STEP2: ("base", "sft", "step1", "step2"),
+    STEP2: ("base", "sft", "step1", "step2"),
 }  # fmt: skip
 """Arm to all the trainings that went into it."""
 PATH_TO = {path[-1]: path for path in PATHS.values()}
@@ -110,19 +114,18 @@ def trainings(plan: Plan) -> Iterator[Training]:
     yield Training(
         "base", "sft", "", {**_long(sft, plan.base), "tiny": {**sft["tiny"], **steps}, "inputs": plan.inputs}
     )
-    yield Training("sft", "sft", "base", _long(sft, plan.sft))
-    yield Training("sft-more", "sft", "sft", _long(sft, plan.sft_more))
+    yield Training("sft", "sft", "base", _looked_at(sft, plan.sft))
+    yield Training("sft-more", "sft", "sft", _looked_at(sft, plan.sft_more))
     one, two = (_rl(_settings(recipe, name), plan.rl) for name in ("step1", "step2"))
     yield Training("step1", "rl", "sft", one)
     yield Training("step2", "rl", "step1", two)
     yield Training("only", "rl", "base", one)
-    yield Training("step1-long", "rl", "step1", one)
     for arm, metric in SINGLE.items():
         yield Training(ARMS[arm], "rl", "sft", {**one, "reward": metric})
 
 
 CHAINS: Mapping[str, tuple[str, ...]] = {
-    "sft": ("sft",), "more": ("sft-more",), "both": ("step1", "step2", "step1-long"), "only": ("only",),
+    "sft": ("sft",), "both": ("step1", "step2"), "more": ("sft-more",), "only": ("only",),
     **{ARMS[arm]: (ARMS[arm],) for arm in SINGLE},
 }  # fmt: skip
 """Trainings of a seed that one process does one after another."""
@@ -211,6 +214,10 @@ def _settings(recipe: Recipe, stage: str) -> dict[str, Any]:
 
 def _long(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
     return {**settings, "optim": {**settings["optim"], "steps": steps}}
+
+
+def _looked_at(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    return _long(settings, steps) | {"guard": {**LOOKS, "every": max(1, steps // TIMES)}}
 
 
 def _rl(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from wetread.runs.store import JsonLines
 
+LEDGER = "jobs.jsonl"
+"""File in a run folder that says which jobs have ended, and what each took."""
 BENCH = Path(__file__).resolve().parent.parent
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {
     "TOKENIZERS_PARALLELISM": "false",
@@ -57,7 +59,7 @@ def run(jobs: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None
 
     Where a job fails, those that need it are left out, the others still run, and ``Failed`` says it at the end.
     """
-    ledger = JsonLines(out / "jobs.jsonl")
+    ledger = JsonLines(out / LEDGER)
     spent: dict[str, Took] = {}
     ended: set[str] = set()
     for record in ledger.read():

@@ -17,14 +17,17 @@ from ablation.tables import Drafted, Setting, better, difference, differences, d
 from wetread.records import Study
 from wetread.rewards.rules import PANEL
 from wetread.runs import evaluate, seeds
+from wetread.runs.evaluate import GUARDS
 from wetread.runs.store import JsonLines, write_atomic
 from wetread.studies import folder
 
 NAME = "unirg_phantom"
 HEAD = (
-    "findings_f1", "findings_f1_macro", "errors_total", "errors_significant", "length_ratio", "template_share",
-    "duplicate_share", "contradiction_share",
+    "findings_f1", "findings_f1_macro", "abnormal_f1", "errors_total", "errors_significant", "length_ratio",
+    "template_share", "duplicate_share", "contradiction_share",
 )  # fmt: skip
+WORDS = ("rouge_l", "bleu_4", "cider_d")
+"""Held-out metrics that look at words; the others read findings as the rewards do, and count them by other rules."""
 CLAIMED = ("findings_f1", "errors_total", *PANEL)
 """What the two-step model must be better in than SFT of the same compute."""
 FEWER = 0.20
@@ -66,14 +69,14 @@ class Results:
         return [self.system(name) for name in (*evaluate.BASELINES, *arms.TRAINED)]
 
 
-def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path, command: Sequence[str]) -> Path:
-    """Write the page and its plots to the folder ``to`` and return the page."""
+def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path, flags: Sequence[str] = ()) -> Path:
+    """Write the page and its plots to the folder ``to`` and return the page; ``flags`` are those of the command."""
     every = folder.read(data)
     groups = {group: Results(plan, out, group, measure.group(data, group, plan.test_limit)) for group in measure.GROUPS}
     seen, unseen = groups["seen"], groups["unseen"]
     found = {group: one.systems() for group, one in groups.items()}
     parts = [
-        _intro(plan, every, groups, took, command),
+        _intro(plan, every, groups, _time(out, took), flags),
         _claim(groups, found),
         _main(plan, seen, found["seen"], to),
         _single(seen, found["seen"]),
@@ -96,59 +99,81 @@ def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path,
     return page
 
 
-def _intro(
-    plan: Plan, every: Sequence[Study], groups: Mapping[str, Results], took: Mapping[str, Took], command: Sequence[str]
-) -> str:
+def _time(out: Path, took: Mapping[str, Took]) -> str:
+    """Return what all of it took: processor time, and wall time where one call did it."""
+    done = next((one for one in JsonLines(out / "events.jsonl").read() if one["event"] == "done"), None)
+    spent = f"{sum(one.cpu for one in took.values()) / 60:.0f} processor minutes"
+    if done is None:
+        return f"{spent} in single-thread processes side by side, in several calls"
+    return f"{done['seconds'] / 60:.0f} minutes ({spent}) with {done['workers']} single-thread processes side by side"
+
+
+def machine() -> str:
+    """Return system, processor, cores and versions."""
     import torch
 
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    told = [f"{platform.system()} {platform.machine()}", model, f"{os.cpu_count()} cores"]
+    told += [f"Python {platform.python_version()}", f"torch {torch.__version__.partition('+')[0]}"]
+    return ", ".join(part for part in told if part)
+
+
+def _intro(plan: Plan, every: Sequence[Study], groups: Mapping[str, Results], spent: str, flags: Sequence[str]) -> str:
     splits = Counter(study.split for study in every)
-    minutes = sum(one.cpu for one in took.values()) / 60
     sizes = " and ".join(f"{len(one.studies)} of the {GROUPS[name]}" for name, one in groups.items())
-    chosen = " ".join(
-        Path(part).name if part.endswith(".py") else part for part in command if "/" not in part or part.endswith(".py")
-    )
+    command = " ".join(["python bench/unirg_ablation.py", "--out", f"runs/{NAME}", *flags])
     return "\n".join(
         (
             "# UniRG's ablation on phantom studies",
             "",
             "Phantom data; nothing here is clinical, and no number here is UniRG's. "
-            f"Command: `python bench/{chosen} --out runs/{NAME}`, seeds {', '.join(map(str, plan.seeds))}, "
-            f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, "
-            f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}; "
-            f"{minutes:.0f} processor minutes, single-thread processes side by side.",
+            f"Command: `{command}`, seeds {', '.join(map(str, plan.seeds))}, "
+            f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}; {spent}.",
             "",
             f"{len(every)} studies ({min(plan.train, splits['train'])} to train on, {splits['val']} for validation), and {plan.pretrain} of other patients for the base; test studies: {sizes}. "
             f"Every trained arm has {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}, the base one. A value is the mean of the seeds' corpus values; its 95% interval comes from "
             f"{plan.resamples} bootstrap resamples of seeds and patients, paired in differences. Bold: the interval excludes 0.",
+            "",
+            "SFT and RL alike are looked at on validation studies, and the best look, the start among them, is what is kept: SFT's by step 1's "
+            "reward, RL's by its own. SFT of the same compute goes on from SFT for about as long as both steps of RL take (see Compute).",
         )
     )
 
 
 def _claim(groups: Mapping[str, Results], found: Mapping[str, Sequence[Drafted]]) -> str:
     """Return the comparison that the whole is about, in words that follow from the numbers."""
-    rows, fails = [], []
+    rows: list[list[str]] = []
+    fails: dict[str, list[str]] = {arms.SFT_LONG: [], arms.SFT: []}
     for group, results in groups.items():
         by_name = named(found[group])
         for metric in CLAIMED:
-            one, short = (
-                results.setting.paired(by_name[arms.STEP2], by_name[name], metric) for name in (arms.SFT_LONG, arms.SFT)
-            )
             digits = digits_of(metric)
-            each = ", ".join("n/a" if value is None else f"{value:+.{digits}f}" for value in one.each).replace("-", "−")
-            told = [difference(one, digits), each, _share(one), difference(short, digits), _share(short)]
-            rows.append([f"{title(metric)}, {group}", *told])
-            if not better(metric, one):
-                fails.append(f"{metric} on the {GROUPS[group]}")
-            elif metric == "errors_total" and (one.ratio is None or one.ratio > -FEWER):
-                fails.append(f"{FEWER:.0%} fewer errors on the {GROUPS[group]} ({_share(one)})")
-    holds = "It holds in every line." if not fails else f"It does not hold for: {'; '.join(fails)}."
-    head = ["metric, group", "difference", "each seed", "relative", f"to {arms.SFT} itself", "relative"]
+            row = [f"{title(metric)}, {group}"]
+            for name, missed in fails.items():
+                one = results.setting.paired(by_name[arms.STEP2], by_name[name], metric)
+                each = ", ".join("n/a" if value is None else f"{value:+.{digits}f}" for value in one.each)
+                row += [difference(one, digits), each.replace("-", "−"), _share(one)]
+                if not better(metric, one):
+                    missed.append(f"{metric} on the {GROUPS[group]}")
+                elif metric == "errors_total" and (one.ratio is None or one.ratio > -FEWER):
+                    missed.append(f"{FEWER:.0%} fewer errors on the {GROUPS[group]} ({_share(one)})")
+            rows.append(row)
+    holds = [
+        f"Against {name} it {'holds in every line' if not missed else 'does not hold for: ' + '; '.join(missed)}."
+        for name, missed in fails.items()
+    ]
+    head = ["metric, group"]
+    for name in fails:
+        head += [f"− {name}", "each seed", "relative"]
     return "\n\n".join(
         (
-            "## Both steps of RL against SFT of the same compute",
-            "To be shown: better finding F1, at least 20% fewer errors a report, and better on every held-out metric (none is in "
-            f"either reward), on both groups of sites. {holds}",
-            "Where more SFT makes the policy worse, the SFT that RL starts from is the stronger one to beat; it has taken less compute.",
+            "## Both steps of RL against SFT of the same compute, and against the SFT that they start from",
+            "To be shown: better finding F1, at least 20% fewer errors a report, and better on every held-out metric, on both groups of "
+            f"sites. {' '.join(holds)}",
+            f"No held-out metric is in either reward. {', '.join(one for one in PANEL if one not in WORDS)} count, by other rules, what the same "
+            f"extractor reads; {' and '.join(one for one in PANEL if one in WORDS)} look at words alone.",
             table(head, rows),
         )
     )
@@ -165,7 +190,7 @@ def _main(plan: Plan, seen: Results, systems: Sequence[Drafted], to: Path) -> st
     trained = [one for one in systems if one.name not in evaluate.BASELINES]
     panels = [(name, [(one.name, seen.setting.estimate(one, metric)) for one in trained]) for name, metric in shown]
     plots.dots(to / f"{NAME}_arms.png", panels)
-    panel = values(systems, PANEL, seen.setting)
+    panel = values(systems, tuple(dict.fromkeys((*PANEL, *WORDS))), seen.setting)
     return "\n\n".join(
         (
             "## Every arm, sites that were trained on",
@@ -180,11 +205,8 @@ def _main(plan: Plan, seen: Results, systems: Sequence[Drafted], to: Path) -> st
 def _single(seen: Results, systems: Sequence[Drafted]) -> str:
     by_name = named(systems)
     base = by_name[arms.SFT]
-    pairs = [
-        (f"{name} − SFT", by_name[name], base)
-        for name in (arms.SFT_LONG, *arms.SINGLE, arms.STEP1, arms.STEP1_LONG, arms.STEP2)
-    ]
-    pairs.append(("both steps − step 1 twice", by_name[arms.STEP2], by_name[arms.STEP1_LONG]))
+    pairs = [(f"{name} − SFT", by_name[name], base) for name in (arms.SFT_LONG, *arms.SINGLE, arms.STEP1, arms.STEP2)]
+    pairs.append(("both steps − step 1", by_name[arms.STEP2], by_name[arms.STEP1]))
     columns = (
         "findings_precision", "findings_recall", "errors_total", "lexical_similarity", "label_agreement", "entity_f1",
         "rouge_l", "length_ratio", "template_share", "duplicate_share", "contradiction_share",
@@ -192,11 +214,27 @@ def _single(seen: Results, systems: Sequence[Drafted]) -> str:
     return "\n\n".join(
         (
             "## What each reward does",
-            "Differences to the SFT policy that RL starts from. A reward of one metric pays for that metric; what it does to the "
-            "others is its known failure.",
+            "Differences to the SFT policy that RL starts from.",
             differences(pairs, columns, seen.setting),
+            "What a reward of one metric costs, against step 1, which pays for all three at the same compute (lines whose interval excludes 0):",
+            "\n".join(_cost(seen.setting, by_name, name, metric, columns) for name, metric in arms.SINGLE.items()),
         )
     )
+
+
+def _cost(setting: Setting, by_name: Mapping[str, Drafted], name: str, paid: str, columns: Sequence[str]) -> str:
+    """Return what a policy that was paid by one metric does better and worse than that of step 1."""
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for metric in columns:
+        if metric in GUARDS:
+            continue
+        one = setting.paired(by_name[name], by_name[arms.STEP1], metric)
+        side = better(metric, one)
+        if side is not None:
+            mark = "**" if metric == paid else ""
+            told[side].append(f"{mark}{metric}{mark} {difference(one, digits_of(metric), bold=False)}")
+    said = [f"{word}: {'; '.join(told[side]) or 'nothing'}" for word, side in (("better", True), ("worse", False))]
+    return f"- {name} (paid by {paid}): {'. '.join(said)}."
 
 
 def _unseen(unseen: Results, systems: Sequence[Drafted]) -> str:
@@ -204,7 +242,7 @@ def _unseen(unseen: Results, systems: Sequence[Drafted]) -> str:
         (
             "## The site that no training has seen",
             "Another exposure, another border and marker, other words for the same findings: text overlap is low for every system.",
-            values(systems, (*HEAD[:6], *PANEL), unseen.setting),
+            values(systems, (*HEAD[:7], *PANEL), unseen.setting),
         )
     )
 
@@ -220,6 +258,31 @@ def looks(out: Path, plan: Plan, training: str) -> list[list[Mapping[str, object
         }
         every.append([found[step] for step in sorted(found)])
     return every
+
+
+LAST = (
+    "reward",
+    "entropy",
+    "kl",
+    "over_calling",
+    "under_calling",
+    "worst_over_calling",
+    "worst_under_calling",
+    "panel_loss",
+)
+"""What the last look at a policy in training says of it."""
+
+
+def _last_looks(plan: Plan, out: Path) -> str:
+    rows = []
+    for arm in (arms.RL_ONLY, *arms.SINGLE, arms.STEP1, arms.STEP2):
+        ends = [run[-1]["values"] for run in looks(out, plan, arms.ARMS[arm]) if run]
+        row = [arm]
+        for key in LAST:
+            known = [one[key] for one in ends if one.get(key) is not None]
+            row.append(f"{sum(known) / len(known):.3f}" if known else "")
+        rows.append(row)
+    return table(["last look", *(key.replace("_", " ") for key in LAST)], rows)
 
 
 def _learning(plan: Plan, out: Path, to: Path) -> str:
@@ -245,6 +308,10 @@ def _learning(plan: Plan, out: Path, to: Path) -> str:
             "## Over the steps of RL",
             "Validation studies, greedy drafts, a line a seed.",
             f"![Curves]({NAME}_curves.png)",
+            "The last look, mean of the seeds: the reward of the arm itself, entropy of the rollouts (nats a token), KL to the policy that it "
+            "started from where training has it, the share of findings called that are not there and missed that are, the greatest rise of either "
+            "for one finding, and the mean loss of the held-out metrics since the start (less than 0: a gain).",
+            _last_looks(plan, out),
         )
     )
 
@@ -262,10 +329,12 @@ def _hacks(out: Path) -> str:
         keys = ("length_ratio", "under_calling", "abnormal_f1", "template_share")
         moved = [f"{first['values'][key]:.2f} → {last['values'][key]:.2f}" for key in keys]
         rows.append([name, kept.get("stopped") or "not stopped", str(last["step"]), str(kept.get("step", "")), *moved])
+    ended = "Both were stopped." if all(row[1] != "not stopped" for row in rows) else "Not every one was stopped."
     return "\n\n".join(
         (
             "## Planted hacks",
-            "RL on a reward that pays for a short cut, with the live guards on. A guard must end it, and what is kept must be the last good policy.",
+            "RL on a reward that pays for a short cut, with the live guards on. A guard must end it, and what is kept must be a good policy "
+            f"from before. {ended} One seed.",
             table(
                 [
                     "pays for",

@@ -85,6 +85,19 @@ def _one_finding(system: Drafted, finding: str) -> Drafted:
     )
 
 
+def _calls(system: Drafted) -> str:
+    """Return under- and over-calling of a system that was narrowed to one finding, all seeds together."""
+    totals: Counter[str] = Counter()
+    reports = 0
+    for run in system.scores:
+        for score in run["findings_f1"].values():
+            totals.update(score.counts)
+            reports += score.value is not None
+    there, absent = totals["tp"] + totals["fn"], reports - totals["tp"] - totals["fn"]
+    shares = (totals["fn"] / there if there else None, totals["fp"] / absent if absent else None)
+    return "; ".join("n/a" if one is None else f"{one:.3f}" for one in shares)
+
+
 def findings(seen: Results, systems: Sequence[Drafted], to: Path) -> str:
     """Return the F1 of each finding, the most frequent first, with a plot."""
     by_name = named(systems)
@@ -103,12 +116,24 @@ def findings(seen: Results, systems: Sequence[Drafted], to: Path) -> str:
         for part, one in zip(parts, both, strict=True):
             drawn[part.name].append(one)
         gain = seen.setting.paired(parts[1], parts[0], "findings_f1")
-        rows.append([finding, str(support[finding]), *map(cell, both), difference(gain)])
+        rows.append([finding, str(support[finding]), *map(cell, both), difference(gain), *map(_calls, parts)])
     plots.pairs(to / f"{seen.name}_findings.png", "F1", [f"{name} ({support[name]})" for name in names], drawn)
     return "\n\n".join(
         (
             "## By finding",
-            table(["finding", "reports", theirs.name, ours.name, "difference"], rows),
+            "Missed: share of the reports with the finding in which the draft lacks it; invented: share of the others in which it has it.",
+            table(
+                [
+                    "finding",
+                    "reports",
+                    f"{theirs.name}, F1",
+                    f"{ours.name}, F1",
+                    "difference",
+                    f"{theirs.name}, missed; invented",
+                    f"{ours.name}, missed; invented",
+                ],
+                rows,
+            ),
             f"![F1 by finding]({seen.name}_findings.png)",
         )
     )

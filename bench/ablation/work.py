@@ -9,7 +9,9 @@ took: wall and processor seconds of every call that it went through.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -76,8 +78,21 @@ def took(ledger: Path) -> dict[str, float]:
     return found
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, so that nothing trains on unseen and is started again beside it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Do what a file of tasks says."""
+    _end_with_parent()
     warnings.simplefilter("always", GuardWarning)
     tasks = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     run(tasks, JsonLines(Path(sys.argv[2])))
