@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,17 +54,16 @@ def ablate(plan: Plan, out: Path, workers: int, to: Path, flags: Sequence[str] =
     """
     from ablation import unirg_page
 
-    start = time.monotonic()
     out = out.resolve()  # trainings are known by their folders
-    run = RunFolder.open(out, "unirg_ablation", {"plan": arms.to_json(plan)})
-    fresh = not (out / jobs.LEDGER).exists()
-    studies = data(plan, out)
-    took = jobs.run(arms.jobs(plan, out), out, workers)
-    seconds = round(time.monotonic() - start)
-    if fresh:  # all of it in one call: the only wall time that says something
-        run.event("done", seconds=seconds, workers=workers)
-    page = unirg_page.write(plan, out, studies, took, to, flags)
-    print(f"{seconds} s; {page}")
+    RunFolder.open(out, "unirg_ablation", {"plan": arms.to_json(plan)})
+    made = arms.jobs(plan, out)
+    if jobs.left(made, out):
+        with jobs.clocked(out):
+            data(plan, out)
+            jobs.run(made, out, workers)
+    took = jobs.run(made, out, workers)
+    page = unirg_page.write(plan, out, out / arms.DATA, took, to, flags)
+    print(f"{sum(jobs.calls(out)):.0f} s; {page}")
     return page
 
 

@@ -38,6 +38,18 @@ def test_jobs_run_after_what_they_need_and_only_once(tmp_path):
     assert jobs.run(made, tmp_path, 2, **QUIET) == took and said.read_text() == "abc"
 
 
+def test_the_wall_time_of_a_call_is_kept_though_it_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "TICK", 0.05)
+    made = [jobs.Job("a", python("pass"))]
+    assert jobs.left(made, tmp_path) and jobs.calls(tmp_path) == []
+    with jobs.clocked(tmp_path):
+        jobs.run(made, tmp_path, 1, **QUIET)
+    (one,) = jobs.calls(tmp_path)
+    assert one > 0 and not jobs.left(made, tmp_path)
+    (tmp_path / jobs.CALLS / "1000000000").touch()  # another call, which was killed: what it last said stands
+    assert len(jobs.calls(tmp_path)) == 2
+
+
 def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
     said, there = tmp_path / "said", tmp_path / "there"
     needs = "import sys, pathlib; assert pathlib.Path(sys.argv[1]).exists(), 'it is not there'"

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,10 @@ from wetread.runs.store import JsonLines
 
 LEDGER = "jobs.jsonl"
 """File in a run folder that says which jobs have ended, and what each took."""
+CALLS = "calls"
+"""Folder in a run folder with a file for each call: its name is when it began, its time when it was last alive."""
+TICK = 5.0
+"""Seconds between signs of life."""
 BENCH = Path(__file__).resolve().parent.parent
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {
     "TOKENIZERS_PARALLELISM": "false",
@@ -103,6 +109,42 @@ def run(jobs: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None
     if failed:
         raise Failed("\n".join(f"{name}: {why}" for name, why in failed.items()))
     return {job.name: spent[job.name] for job in jobs}
+
+
+def left(jobs: Sequence[Job], out: Path) -> bool:
+    """Whether any of the jobs has not ended in ``out`` yet."""
+    ended = {record["name"] for record in JsonLines(out / LEDGER).read() if record["code"] == 0}
+    return any(job.name not in ended for job in jobs)
+
+
+@contextmanager
+def clocked(out: Path) -> Iterator[None]:
+    """Keep the wall time of this call in ``out``, to within a few seconds also where it is killed."""
+    folder = out / CALLS
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / str(int(time.time()))
+    over = threading.Event()
+
+    def tick() -> None:
+        while True:
+            mark.touch()
+            if over.wait(TICK):
+                mark.touch()
+                return
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def calls(out: Path) -> list[float]:
+    """Return the wall seconds of every call that did something in ``out``, in order."""
+    marks = sorted((out / CALLS).glob("*"), key=lambda mark: int(mark.name))
+    return [mark.stat().st_mtime - int(mark.name) for mark in marks]
 
 
 def module(name: str, *arguments: str) -> tuple[str, ...]:

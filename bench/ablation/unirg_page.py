@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation import arms, measure, planted, plots
+from ablation import arms, jobs, measure, planted, plots
 from ablation import unirg_views as views
 from ablation.arms import Plan
 from ablation.jobs import Took
@@ -100,12 +100,11 @@ def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path,
 
 
 def _time(out: Path, took: Mapping[str, Took]) -> str:
-    """Return what all of it took: processor time, and wall time where one call did it."""
-    done = next((one for one in JsonLines(out / "events.jsonl").read() if one["event"] == "done"), None)
+    """Return what all of it took: processor and wall time, and in how many calls."""
+    calls = jobs.calls(out)
     spent = f"{sum(one.cpu for one in took.values()) / 60:.0f} processor minutes"
-    if done is None:
-        return f"{spent} in single-thread processes side by side, in several calls"
-    return f"{done['seconds'] / 60:.0f} minutes ({spent}) with {done['workers']} single-thread processes side by side"
+    several = f" over {len(calls)} calls" if len(calls) > 1 else ""
+    return f"{sum(calls) / 60:.0f} minutes{several} ({spent}), single-thread processes side by side"
 
 
 def machine() -> str:
