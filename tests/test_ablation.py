@@ -100,7 +100,7 @@ def test_every_arm_has_its_trainings_and_the_paper_s_order():
     assert made["step1"].settings["group"]["kl"] == 0 < made["step2"].settings["group"]["kl"]
     assert {made[arms.ARMS[arm]].settings["reward"] for arm in arms.SINGLE} == set(arms.SINGLE.values())
     watched = [one.settings["guard"] for name, one in made.items() if name != "base"]
-    assert all(one["act"] == "warn" and one["every"] and one["studies"] == 200 for one in watched)
+    assert all(one["act"] == "warn" and one["every"] and one["studies"] == 160 for one in watched)
 
 
 @pytest.mark.slow

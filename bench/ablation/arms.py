@@ -26,12 +26,12 @@ SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agree
 DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
 RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 200}
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 160}
 }  # fmt: skip
 """Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 TIMES = 4
 """Looks at an SFT after its start."""
-LOOKS = {"studies": 200, "keep": "unirg_step1", "act": "warn"}
+LOOKS = {"studies": 160, "keep": "unirg_step1", "act": "warn"}
 """How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
 TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP2)
 """Arms in the order of the tables, after the baselines that are not trained."""

@@ -1,8 +1,8 @@
 """Rollouts of a group from one run of their prompt: prefill once, repeat the cache, then a token at a time.
 
-What ``generate`` of transformers does with a repeated prompt, and from the same distribution, without three costs: the
-prompt is run once for all its rollouts; keys and values are written in place, not copied for every token; a rollout that
-has ended leaves the batch.
+What ``generate`` of transformers does with a repeated prompt, and from the same distribution, without four costs: the
+prompt is run once for all its rollouts; its keys and values are kept once, where the model can attend to them so
+(``branching``); others are written in place, not copied for every token; a rollout that has ended leaves the batch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from wetread.training import branching
 from wetread.training.noise import pick
 from wetread.training.sharing import bare
 
@@ -123,7 +124,6 @@ def rollouts(
     begun = type(model).generate(model, **inputs, generation_config=start)
     prompts = inputs["input_ids"]
     rows = torch.tensor(list(which), device=prompts.device)
-    cache = _expanded(begun.past_key_values, rows, config.max_new_tokens)
     choose = _Chooser(config, prompts.device, sample=bool(config.do_sample) or uniform is not None)
     uniform = uniform if uniform is None else uniform.to(prompts.device)
     ids = prompts[rows]
@@ -133,6 +133,7 @@ def rollouts(
     done = ids.new_full((len(rows), config.max_new_tokens), choose.pad)
     alive = torch.arange(len(rows), device=ids.device)
     over = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
+    memory = _Memory(model, begun.past_key_values, rows, config.max_new_tokens)
     for step in range(config.max_new_tokens):
         token = choose(ids, logits, None if uniform is None else uniform[alive, step])
         token = torch.where(over, choose.pad, token)
@@ -148,17 +149,61 @@ def rollouts(
         ids = torch.cat([ids, token[:, None]], dim=1)
         if left <= SHRINK * len(over):
             keep = (~over).nonzero()[:, 0]
-            cache.reorder_cache(keep)
+            memory.keep(keep)
             ids, mask, alive, over = ids[keep], mask[keep], alive[keep], over[keep]
             positions = positions.index_select(-2, keep)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        step_inputs = model.prepare_inputs_for_generation(
+        logits = memory.step(ids, mask, positions)
+        positions = positions + 1
+    return torch.cat([prompts[rows], done], dim=1)
+
+
+class _Memory:
+    """Keys and values of the rollouts: branches of their prompts' where the model attends to such, else repeated.
+
+    Whether it does is seen at the first token: an attention of the model's own making does not know what a branch is. Then
+    nothing has been lost but that step.
+    """
+
+    def __init__(self, model: Any, begun: Any, rows: Tensor, room: int) -> None:
+        self.model = model
+        self.begun = begun
+        self.room = room
+        self.rows = rows
+        self.branches = branching.branched(begun, rows, room)
+        self.kept = _expanded(begun, rows, room) if self.branches is None else None
+        self.tried = False
+
+    def step(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Return the logits (B, vocabulary) after the last of ``ids`` (B, tokens so far)."""
+        if self.branches is None:
+            return self._run(self.kept, ids, mask, positions)
+        with branching.attending(self.model) as here:
+            try:
+                logits = self._run(self.branches, ids, mask, positions) if here else None
+            except (RuntimeError, TypeError, ValueError):  # it looked at keys that are not all there
+                if self.tried:
+                    raise
+                logits = None
+        if logits is not None and (self.tried or all(layer.met for layer in self.branches.layers)):
+            self.tried = True
+            return logits
+        self.branches, self.kept = None, _expanded(self.begun, self.rows, self.room)
+        return self._run(self.kept, ids, mask, positions)
+
+    def keep(self, places: Tensor) -> None:
+        """Keep the rollouts at ``places``, in that order."""
+        self.rows = self.rows[places]
+        cache: Any = self.kept if self.branches is None else self.branches
+        cache.reorder_cache(places)
+
+    def _run(self, cache: Any, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        made = self.model.prepare_inputs_for_generation(
             ids, next_sequence_length=1, past_key_values=cache, attention_mask=mask, position_ids=positions,
             use_cache=True, is_first_iteration=False,
         )  # fmt: skip
-        logits = model(**step_inputs, return_dict=True).logits[:, -1].float()
-        positions = positions + 1
-    return torch.cat([prompts[rows], done], dim=1)
+        logits: Tensor = self.model(**made, return_dict=True).logits[:, -1].float()
+        return logits
 
 
 class _Chooser:
