@@ -116,6 +116,7 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         sft=6,
         sft_more=8,
         rl=2,
+        rl_more=2,
         test_limit=12,
         hack=2,
     )

@@ -60,7 +60,9 @@ class Plan:
     sft_more: int
     """SFT steps after that in the arm that spends on SFT what both steps of RL take."""
     rl: int
-    """GRPO steps of each of the two steps."""
+    """GRPO steps of step 1, and of RL by a single metric."""
+    rl_more: int
+    """GRPO steps of step 2."""
     hack: int = 300
     """Most GRPO steps on a planted reward, if no guard stops it before."""
     test_limit: int = 0
@@ -116,7 +118,7 @@ def trainings(plan: Plan) -> Iterator[Training]:
     )
     yield Training("sft", "sft", "base", _looked_at(sft, plan.sft))
     yield Training("sft-more", "sft", "sft", _looked_at(sft, plan.sft_more))
-    one, two = (_rl(_settings(recipe, name), plan.rl) for name in ("step1", "step2"))
+    one, two = _rl(_settings(recipe, "step1"), plan.rl), _rl(_settings(recipe, "step2"), plan.rl_more)
     yield Training("step1", "rl", "sft", one)
     yield Training("step2", "rl", "step1", two)
     yield Training("only", "rl", "base", one)
