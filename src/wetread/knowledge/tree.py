@@ -135,4 +135,5 @@ def phrase(finding: Finding) -> str:
         hedge = "possible" if finding.presence == "uncertain" else ""
         words = [hedge, finding.change, finding.severity, finding.side, finding.name]
     text = " ".join(word for word in words if word)
-    return f"{text}, {finding.location}" if finding.location and finding.presence != "absent" else text
+    placed = finding.presence != "absent" or finding.change == "resolved"
+    return f"{text}, {finding.location}" if finding.location and placed else text

@@ -6,11 +6,20 @@
 
 from __future__ import annotations
 
-from wetread.models.base import MANIFEST, Model, Progress, fingerprint, inputs_of, read_manifest, write_manifest
+from wetread.models.base import (
+    MANIFEST,
+    Model,
+    Progress,
+    fingerprint,
+    guide_of,
+    inputs_of,
+    read_manifest,
+    write_manifest,
+)
 from wetread.models.template import NORMAL, CopyModel, TemplateModel
 
 __all__ = [
-    "MANIFEST", "NORMAL", "CopyModel", "Model", "Progress", "TemplateModel", "fingerprint", "inputs_of", "open_model",
+    "MANIFEST", "NORMAL", "CopyModel", "Model", "Progress", "TemplateModel", "fingerprint", "guide_of", "inputs_of", "open_model",
     "read_manifest", "write_manifest",
 ]  # fmt: skip
 

@@ -30,6 +30,8 @@ class Model(Protocol):
     """Prompt style that it was trained with; ``direct`` for models that do not say."""
     inputs: Inputs
     """What of a study it is shown, as in its training; may be changed, such as to leave out the prior."""
+    guide: Mapping[str, Any]
+    """How it was taught to think, as ``prompts.Guide`` writes it; empty for models that do not say."""
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
@@ -84,6 +86,12 @@ def inputs_of(name: str) -> Inputs:
     """
     said = read_manifest(Path(name)).get("inputs")
     return Inputs.from_json(said) if isinstance(said, Mapping) else Inputs()
+
+
+def guide_of(name: str) -> Mapping[str, Any]:
+    """Return how the model called ``name`` was taught to think, by its manifest; empty where it does not say."""
+    said = read_manifest(Path(name)).get("guide")
+    return said if isinstance(said, Mapping) else {}
 
 
 def write_manifest(folder: Path, **fields: Any) -> None:

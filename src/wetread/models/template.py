@@ -8,6 +8,7 @@ what a longitudinal model has to beat: most of a patient's picture stays as it w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wetread.models.base import Progress
 from wetread.records import Generation, Inputs, Prompt, Report, Sampling
@@ -37,6 +38,7 @@ class TemplateModel:
 
     def __init__(self, report: Report = NORMAL, name: str = "template") -> None:
         self.inputs = Inputs()
+        self.guide: Mapping[str, Any] = {}
         self.report = report
         self.name = name
 
@@ -67,6 +69,7 @@ class CopyModel:
 
     def __init__(self, reports: Mapping[str, Report], fallback: Report = NORMAL, name: str = "copy prior") -> None:
         self.inputs = Inputs()
+        self.guide: Mapping[str, Any] = {}
         self.reports = reports
         self.fallback = fallback
         self.name = name

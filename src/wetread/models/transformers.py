@@ -6,12 +6,12 @@ import dataclasses
 import re
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import MissingError, UsageError, WetreadError
-from wetread.models.base import Progress, inputs_of, read_manifest
+from wetread.models.base import Progress, guide_of, inputs_of, read_manifest
 from wetread.models.hub import check_reachable
 from wetread.records import Generation, Inputs, Pixels, Prompt, Sampling
 
@@ -29,16 +29,25 @@ class TransformersModel:
         Prompt style the model was trained with.
     inputs
         What of a study it is shown.
+    guide
+        How it was taught to think, see ``Model``.
     """
 
     def __init__(
-        self, model: Any, processor: Any, name: str, style: str = "direct", inputs: Inputs | None = None
+        self,
+        model: Any,
+        processor: Any,
+        name: str,
+        style: str = "direct",
+        inputs: Inputs | None = None,
+        guide: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.name = name
         self.style = style
         self.inputs = inputs or Inputs()
+        self.guide = guide or {}
         tokenizer = getattr(processor, "tokenizer", processor)
         tokenizer.padding_side = "left"  # generation continues at the right end of every row
         if tokenizer.pad_token_id is None:
@@ -61,7 +70,7 @@ class TransformersModel:
         manifest = read_manifest(Path(name))
         shown = Path(name).name if Path(name).exists() else name
         style = str(manifest.get("style", "direct"))
-        return cls(model, processor, str(manifest.get("name", shown)), style, inputs_of(name))
+        return cls(model, processor, str(manifest.get("name", shown)), style, inputs_of(name), guide_of(name))
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
@@ -114,9 +123,22 @@ class TransformersModel:
 
 
 def messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """Return the prompt as one user turn of image and text parts."""
-    parts: list[dict[str, Any]] = [{"type": "image"} for _ in prompt.images]
-    return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt.text}]}]
+    """Return the prompt as turns of image and text parts: the first question, and what was answered and asked since."""
+    made = [_user(prompt.text, len(prompt.images))]
+    for turn in prompt.turns:
+        made.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+        made.append(_user(turn.question, len(turn.images)))
+    return made
+
+
+def turns(prompt: Prompt) -> list[dict[str, Any]]:
+    """Return the prompt as TRL's trainers take it: texts alone where there is one turn, which gets the images; else ``messages``."""
+    return messages(prompt) if prompt.turns else [{"role": "user", "content": prompt.text}]
+
+
+def _user(text: str, images: int) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"type": "image"} for _ in range(images)]
+    return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
 def to_picture(pixels: Pixels) -> Any:
@@ -131,7 +153,7 @@ def to_picture(pixels: Pixels) -> Any:
 def encode(processor: Any, batch: Sequence[Prompt]) -> Any:
     """Return the model inputs of a batch of prompts (``BatchFeature``: input_ids (B, T), pixel_values …)."""
     texts = [processor.apply_chat_template(messages(p), add_generation_prompt=True, tokenize=False) for p in batch]
-    pictures = [[to_picture(image.pixels()) for image in prompt.images] for prompt in batch]
+    pictures = [[to_picture(image.pixels()) for image in prompt.all_images] for prompt in batch]
     return processor(text=texts, images=pictures, padding=True, return_tensors="pt", add_special_tokens=False)
 
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study
+from wetread.models.base import Model
+from wetread.models.base import guide_of as said_of
+from wetread.prompts.guide import Guide
+from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought
 from wetread.registry import Registry
+
+__all__ = ["STYLES", "Guide", "Style", "get", "guide_of", "of"]
 
 
 class Style(Protocol):
-    """What every style module offers: a class that is made with what a model is shown."""
+    """What every style module offers: a class that is made with what a model is shown and what guides it."""
+
+    passes: int
+    """Passes that it has at most: 1, or 2 where a pass may be corrected by the next."""
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study. Pure; cannot fail on a valid Study."""
         ...
 
-    def target(self, report: Report) -> str:
+    def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the completion that a model should have written for ``report``."""
+        ...
+
+    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+        """Return the prompt of the pass after ``answer``; ``UsageError`` where the style has but one pass."""
         ...
 
     def parse(self, generation: Generation) -> Draft:
@@ -25,10 +37,40 @@ class Style(Protocol):
         ...
 
 
-STYLES = Registry("prompt style", {"direct": "wetread.prompts.direct:DirectStyle"})
+STYLES = Registry(
+    "prompt style",
+    {
+        "direct": "wetread.prompts.direct:DirectStyle",
+        "reasoned": "wetread.prompts.reasoned:ReasonedStyle",
+        "reflected": "wetread.prompts.reflected:ReflectedStyle",
+        "labelled": "wetread.prompts.labelled:LabelledStyle",
+    },
+)
+"""Style name to its class."""
 
 
-def get(name: str, inputs: Inputs | None = None) -> Style:
-    """Return the style called ``name`` that shows ``inputs``, by default their defaults; ``UsageError`` names those that exist."""
-    style: Style = STYLES[name](inputs or Inputs())
+def get(name: str, inputs: Inputs | None = None, guide: Guide | None = None) -> Style:
+    """Return the style called ``name``; ``UsageError`` names those that exist.
+
+    Parameters
+    ----------
+    name
+        One of ``STYLES``.
+    inputs
+        What of a study is shown; None: the defaults.
+    guide
+        What perception is guided by, where the style perceives; None: the defaults.
+    """
+    style: Style = STYLES[name](inputs or Inputs(), guide or Guide())
     return style
+
+
+def of(model: Model, style: str = "") -> Style:
+    """Return the style that a model was trained with, or another one, with the model's inputs and guide."""
+    return get(style or model.style, model.inputs, Guide.from_json(model.guide) if model.guide else None)
+
+
+def guide_of(name: str) -> Guide | None:
+    """Return how the model called ``name`` was taught to think; None where its manifest does not say."""
+    said = said_of(name)
+    return Guide.from_json(said) if said else None

@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study
+from wetread.errors import UsageError
+from wetread.prompts.guide import Guide
+from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study, Thought
 
 BOTH = ("findings", "impression")
 HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
@@ -37,6 +39,10 @@ class DirectStyle:
 
     inputs: Inputs = field(default_factory=Inputs)
     """What of a study is shown."""
+    guide: Guide | None = None
+    """Not used: nothing is thought before the report."""
+
+    passes = 1
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the current images, then the prior's, the context, and the sections that are wanted.
@@ -99,9 +105,13 @@ class DirectStyle:
         most = self.inputs.prior_words
         return said if len(words) <= most else " ".join(words[:most]) + " ..."
 
-    def target(self, report: Report) -> str:
-        """Return the report's one string, which is also what metrics see."""
+    def target(self, report: Report, thought: Thought | None = None) -> str:
+        """Return the report's one string, which is also what metrics see; there is no place for a thought."""
         return report.text
+
+    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+        """Refuse: there is one pass (``UsageError``)."""
+        raise UsageError("the style direct has one pass; only reflected corrects itself.")
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft: sections by their headers, text without a header as findings.

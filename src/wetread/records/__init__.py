@@ -1,5 +1,6 @@
 """The nouns: frozen records with JSON both ways. Standard library and numpy only."""
 
+from wetread.records.draft import Draft, ParseStatus
 from wetread.records.inputs import InputConfig, Inputs
 from wetread.records.report import (
     CHANGES,
@@ -7,20 +8,20 @@ from wetread.records.report import (
     SEVERITIES,
     SIDES,
     Change,
-    Draft,
     Finding,
-    ParseStatus,
     Presence,
     Report,
     Severity,
     Side,
 )
-from wetread.records.rollout import Generation, Prompt, Sampling
+from wetread.records.rollout import Generation, Prompt, Sampling, Turn
 from wetread.records.score import Metric, MetricSpec, Score
 from wetread.records.study import SEXES, VIEWS, Image, Pixels, Prior, Sex, Study, View
+from wetread.records.thought import Correction, Thought
+from wetread.records.trace import Trace
 
 __all__ = [
     "CHANGES", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "VIEWS",
-    "Change", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
-    "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Study", "View",
+    "Change", "Correction", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
+    "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Study", "Thought", "Trace", "Turn", "View",
 ]  # fmt: skip

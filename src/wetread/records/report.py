@@ -1,4 +1,4 @@
-"""What comes out: reports, the findings they claim, and drafts."""
+"""What comes out: reports and the findings that they claim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ Presence = Literal["present", "absent", "uncertain"]
 Side = Literal["left", "right", "bilateral", ""]
 Severity = Literal["mild", "moderate", "severe", ""]
 Change = Literal["new", "increased", "decreased", "unchanged", "resolved", ""]
-ParseStatus = Literal["complete", "truncated", "malformed"]
 PRESENCES: tuple[Presence, ...] = get_args(Presence)
 SIDES: tuple[Side, ...] = get_args(Side)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -110,36 +109,3 @@ class Report:
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """Return the report that ``to_json`` wrote."""
         return cls(findings=data.get("findings") or "", impression=data.get("impression") or "")
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a model's text says once a prompt style has read it."""
-
-    study: str
-    """Id of the study it was drafted for."""
-    report: Report
-    """The report; the reasoning around it, if any, is not part of it."""
-    parse: ParseStatus = "complete"
-    """``truncated``: the length limit cut it; ``malformed``: no report can be told from the text."""
-    reason: str = ""
-    """Why it is not complete, in words."""
-
-    @property
-    def readable(self) -> bool:
-        """Whether there is a report in it that can be scored as such."""
-        return self.parse != "malformed" and bool(self.report)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"study": self.study, "report": self.report.to_json(), "parse": self.parse, "reason": self.reason}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Draft:
-        """Return the draft that ``to_json`` wrote."""
-        return cls(
-            study=data["study"],
-            report=Report.from_json(data["report"]),
-            parse=data.get("parse", "complete"),
-            reason=data.get("reason", ""),
-        )

@@ -12,8 +12,20 @@ Stop = Literal["end", "length", "error"]
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What went on in a conversation after its first question: an answer, and what was asked next."""
+
+    answer: str
+    """What the model said."""
+    question: str
+    """The next user turn, without image placeholders."""
+    images: tuple[Image, ...] = ()
+    """The images that go with it."""
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """One question to a model: images and text."""
+    """One question to a model: images and text, and what was said since."""
 
     study: str
     """Id of the study."""
@@ -21,6 +33,18 @@ class Prompt:
     """The user turn, without image placeholders; the model's chat template puts them in."""
     images: tuple[Image, ...]
     """The images in the order in which the text speaks of them."""
+    turns: tuple[Turn, ...] = ()
+    """What was answered and asked since; the model's next words answer the last question."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Texts of all turns, in order."""
+        return (self.text, *(text for turn in self.turns for text in (turn.answer, turn.question)))
+
+    @property
+    def all_images(self) -> tuple[Image, ...]:
+        """Images of all turns, in order."""
+        return (*self.images, *(image for turn in self.turns for image in turn.images))
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,8 @@ class Generation:
     """Wall time of its batch divided by the batch's size."""
     error: str = ""
     """Why there is no text, in words."""
+    earlier: tuple[Generation, ...] = ()
+    """The passes before this one, the first first, where a draft was corrected."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -65,9 +91,11 @@ class Generation:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "error": self.error,
+            **({"earlier": [one.to_json() for one in self.earlier]} if self.earlier else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Generation:
         """Return the generation that ``to_json`` wrote."""
-        return cls(**{key: data[key] for key in ("study", "text", "stop", "tokens", "seconds", "error") if key in data})
+        kept = {key: data[key] for key in ("study", "text", "stop", "tokens", "seconds", "error") if key in data}
+        return cls(**kept, earlier=tuple(cls.from_json(one) for one in data.get("earlier", ())))

@@ -1,0 +1,88 @@
+"""The reflected style: a first pass as in the reasoned style, then, in a second turn, what is wrong with it and the repair.
+
+    <reflect>
+    omitted finding: mild left pleural effusion
+    </reflect>
+    <think> the walk, corrected </think>
+    Findings: … Impression: …
+
+or ``no error`` where nothing is wrong. After the reflection of Med-R2 (arXiv 2504.02885), which repairs perception and
+report; the form is ours. A second turn may show the image again, closer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from wetread.knowledge import critique
+from wetread.prompts import tags
+from wetread.prompts.guide import Guide
+from wetread.prompts.reasoned import ReasonedStyle
+from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought, Turn
+
+REFLECT = "reflect"
+QUESTION = f"Check this draft against the images. Write: <{REFLECT}> what is wrong, or {critique.NOTHING} </{REFLECT}>, then all of it again, corrected."
+CLOSER = "The images again, closer."
+
+
+@dataclass(frozen=True)
+class ReflectedStyle:
+    """A reasoned first pass, and a second turn that corrects it."""
+
+    inputs: Inputs = field(default_factory=Inputs)
+    """What of a study is shown."""
+    guide: Guide = field(default_factory=Guide)
+    """What perception is guided by."""
+
+    passes = 2
+
+    def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
+        """Return the first pass's prompt: the reasoned style's."""
+        return ReasonedStyle(self.inputs, self.guide).render(study, sections)
+
+    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+        """Return the prompt of the next pass.
+
+        Parameters
+        ----------
+        prompt
+            The first pass's.
+        answer
+            The completion of the pass before, as it was written; only the latest is kept, so that prompts do not grow.
+        closer
+            Images that are shown with the question.
+        """
+        question = f"{CLOSER}\n{QUESTION}" if closer else QUESTION
+        return replace(prompt, turns=(Turn(answer, question, tuple(closer)),))
+
+    def target(self, report: Report, thought: Thought | None = None) -> str:
+        """Return the completion of the turn that ``thought`` belongs to: with its critique, where it has one."""
+        first = ReasonedStyle(self.inputs, self.guide).target(report, thought)
+        if thought is None or thought.critique is None:
+            return first
+        return f"<{REFLECT}>\n{critique.write(thought.critique)}\n</{REFLECT}>\n{first}"
+
+    def parse(self, generation: Generation) -> Draft:
+        """Return the draft of either pass; a second pass's thought has a critique.
+
+        A reflection that is never closed, or that says neither an error nor that there is none, is malformed: the first
+        pass then stands.
+        """
+        found = tags.part(generation.text, REFLECT)
+        if found is None or generation.stop == "error":
+            return ReasonedStyle(self.inputs, self.guide).parse(generation)
+        items = critique.read(found.text)
+        if not found.closed:
+            cut = generation.stop == "length"
+            why = f"cut at the limit of {generation.tokens} tokens" if cut else "the model ended"
+            thought = Thought(found.text.strip(), critique=items, closed=False)
+            return Draft(
+                generation.study, Report(), "truncated" if cut else "malformed", f"{why} inside <{REFLECT}>", thought
+            )
+        draft = ReasonedStyle(self.inputs, self.guide).parse(replace(generation, text=found.after))
+        thought = replace(draft.thought or Thought(), critique=items)
+        if items is None:
+            why = f"<{REFLECT}> names neither an error nor that there is none"
+            return replace(draft, parse="malformed", reason=why, thought=thought)
+        return replace(draft, thought=thought)

@@ -1,0 +1,142 @@
+"""Styles that think before they report: written, read back, cut off and malformed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from test_walk import bare, findings, slips
+from wetread import prompts
+from wetread.errors import ConfigError
+from wetread.knowledge import extract, walk
+from wetread.knowledge.pruning import whole
+from wetread.prompts import Guide, labelled, tags
+from wetread.prompts.reasoned import understand
+from wetread.records import Draft, Generation, Report, Thought
+
+TREE = whole()
+GUIDE = Guide(TREE)
+REPORT = Report("Small left effusion. The heart is normal.", "Effusion.")
+
+
+def thought(said=(), reasoning="", critique=None):
+    text = walk.write(said, TREE) + (f"\nReasoning: {reasoning}" if reasoning else "")
+    made = understand(text, GUIDE)
+    return Thought(**{**vars(made), "critique": critique})
+
+
+def answered(text, stop="end"):
+    return Generation("s", text, stop, tokens=7)
+
+
+@given(st.lists(findings(), max_size=6), st.sampled_from(["", "Fluid lies low: it is an effusion.\nNothing else."]))
+def test_reasoned_reads_back(said, reasoning):
+    style = prompts.get("reasoned", guide=GUIDE)
+    made = thought(said, reasoning)
+    draft = style.parse(answered(style.target(REPORT, made)))
+    assert draft == Draft("s", REPORT, thought=made)
+    assert bare(draft.thought.perception) == bare(f for f in said) and draft.thought.reasoning == reasoning
+    assert Draft.from_json(draft.to_json()) == draft
+
+
+@given(st.lists(findings(), max_size=4), st.lists(slips(), max_size=4))
+def test_reflected_reads_back(said, items):
+    style = prompts.get("reflected", guide=GUIDE)
+    made = thought(said, "So it is.", tuple(items))
+    draft = style.parse(answered(style.target(REPORT, made)))
+    assert draft == Draft("s", REPORT, thought=made)
+    first = style.parse(answered(style.target(REPORT, thought(said))))
+    assert first.thought.critique is None and first.report == REPORT
+
+
+def test_labelled_reads_back():
+    style = prompts.get("labelled")
+    draft = style.parse(answered(style.target(REPORT)))
+    assert draft.report == REPORT and draft.parse == "complete"
+    assert (
+        draft.thought.labels == labelled.labels_of(REPORT) == {"Cardiomegaly": "absent", "Pleural Effusion": "present"}
+    )
+    assert bare(draft.thought.perception) == bare(extract(REPORT))
+    given_labels = Thought(labels={"Edema": "uncertain"})
+    assert style.parse(answered(style.target(REPORT, given_labels))).thought.labels == {"Edema": "uncertain"}
+
+
+@pytest.mark.parametrize("name", ["reasoned", "reflected", "labelled", "direct"])
+@given(text=st.text(max_size=120), stop=st.sampled_from(["end", "length", "error"]))
+def test_no_completion_makes_a_style_raise(name, text, stop):
+    style = prompts.get(name, guide=GUIDE)
+    for form in (
+        "{}",
+        "<think>{}",
+        "<think>{}</think>",
+        "<reflect>{}",
+        "<reflect>no error</reflect><think>{}</think>a",
+    ):
+        draft = style.parse(answered(form.replace("{}", text), stop))
+        assert draft.parse in ("complete", "truncated", "malformed") and Draft.from_json(draft.to_json()) == draft
+        assert draft.parse == "complete" or draft.reason
+
+
+def test_thinking_that_never_ends_has_a_perception_and_no_report():
+    style = prompts.get("reasoned", guide=GUIDE)
+    text = "<think>\nPleura: left pneumothorax\nHeart and mediastinum: cardio"
+    for stop, status in (("length", "truncated"), ("end", "malformed")):
+        draft = style.parse(answered(text, stop))
+        assert draft.parse == status and not draft.readable and "inside <think>" in draft.reason
+        assert bare(draft.thought.perception) == [("pneumothorax", "present", "left", "", "", "")]
+        assert draft.thought.loose == ("cardio",) and not draft.thought.closed
+
+
+def test_a_report_without_thinking_is_a_report_and_says_so():
+    draft = prompts.get("reasoned", guide=GUIDE).parse(answered(REPORT.text))
+    assert draft.report == REPORT and draft.parse == "complete" and "no <think>" in draft.reason and not draft.thought
+    cut = prompts.get("reasoned", guide=GUIDE).parse(answered("<think>Pleura: clear</think>Findings: Cle", "length"))
+    assert cut.parse == "truncated" and cut.report.findings == "Cle" and cut.thought.regions == ("pleura",)
+
+
+def test_a_reflection_that_says_nothing_is_malformed():
+    style = prompts.get("reflected", guide=GUIDE)
+    draft = style.parse(answered(f"<reflect>hm</reflect><think>Pleura: clear</think>{REPORT.text}"))
+    assert draft.parse == "malformed" and draft.thought.critique is None and "neither" in draft.reason
+    for stop, status in (("length", "truncated"), ("end", "malformed")):
+        draft = style.parse(answered("<reflect>false finding: scoliosis\nomitted fin", stop))
+        assert draft.parse == status and draft.thought.critique[0].said.name == "scoliosis" and not draft.readable
+
+
+def test_labels_that_are_missing_or_strange():
+    style = prompts.get("labelled")
+    draft = style.parse(answered(f"<think>{REPORT.text}</think>"))
+    assert draft.report == REPORT and draft.thought.labels is None and "no <answer>" in draft.reason
+    odd = "Edema: present\nFlu: present\nCardiomegaly: perhaps\nEdema: absent"
+    assert style.parse(answered(f"<think>{REPORT.text}</think><answer>{odd}")).thought.labels == {"Edema": "absent"}
+    assert style.parse(answered("<answer>Edema: present</answer>")).parse == "malformed"
+
+
+def test_tags_take_the_last_and_a_missing_opening_one():
+    assert tags.part("<think>a</think>b<think>c</think>d", "think") == tags.Part("c", True, "d")
+    assert tags.part("a</THINK>b", "think") == tags.Part("a", True, "b")
+    assert tags.part("x<think>a</think>b<think>c", "think").text == "a"
+    assert tags.without("<think>a</think>b<think>c", "think") == "b"
+
+
+def test_the_tree_and_its_knowledge_can_be_shown(tmp_path):
+    from wetread.studies import phantom
+    from wetread.studies.folder import read
+
+    phantom.write(tmp_path / "p", 2, seed=1, size=64)
+    study = read(tmp_path / "p")[0]
+    plain, shown = (
+        prompts.get("reasoned", guide=Guide(TREE, asked=asked)).render(study).text for asked in (False, True)
+    )
+    assert "Pleura: " in shown and "Keep in mind" in shown and "Pleura" not in plain
+    assert "<think>" in plain and plain.splitlines()[-1].startswith("Write: <think>")
+    first = prompts.get("reflected", guide=GUIDE)
+    prompt = first.again(first.render(study), "an answer", [study.images[0]])
+    assert prompt.turns[0].answer == "an answer" and prompt.all_images == (*prompt.images, study.images[0])
+    assert first.again(prompt, "another").turns[0].answer == "another" and len(first.again(prompt, "b").turns) == 1
+
+
+def test_a_guide_is_kept_as_json_and_refuses_what_cannot_be():
+    guide = Guide(TREE, knowledge=False, negatives="every", asked=True, words=20)
+    assert Guide.from_json(guide.to_json()) == guide and Guide.from_json({}) == Guide()
+    with pytest.raises(ConfigError, match="Allowed: none, said, every"):
+        Guide(negatives="some")
