@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 import wetread
-from wetread.cli import compare, demo, draft, evaluate, explain, label, phantom, rexrank, score, train
+from wetread.cli import compare, demo, draft, evaluate, explain, label, phantom, reflect, rexrank, score, traces, train
 from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError, WetreadWarning
 
 _INTERRUPTED = "interrupted; what a run folder holds is kept. The same command with the same --out continues there."
@@ -39,7 +39,9 @@ app.command("evaluate")(evaluate.run)
 app.command("explain")(explain.run)
 app.command("label")(label.run)
 app.command("phantom")(phantom.run)
+app.command("reflect")(reflect.run)
 app.command("score")(score.run)
+app.command("traces")(traces.run)
 app.add_typer(rexrank.app, name="rexrank")
 app.add_typer(train.app, name="train")
 

@@ -1,0 +1,197 @@
+"""Reflections: slips, sampled first passes, what is wrong with them, which become lessons."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+from wetread import prompts
+from wetread.cli import main
+from wetread.knowledge import differences, extract
+from wetread.knowledge.pruning import whole
+from wetread.prompts import Guide
+from wetread.prompts.reasoned import understand
+from wetread.records import Generation, Report, Sampling
+from wetread.runs.store import JsonLines, RunFolder
+from wetread.studies import folder, phantom
+from wetread.traces import reflecting, rules, slips, writing
+from wetread.training import lessons
+
+GUIDE = Guide(whole(), knowledge=False)
+STYLE = prompts.get("reflected", guide=GUIDE)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reflect") / "phantom"
+    phantom.write(path, 120, seed=4, size=64)
+    return [study for study in folder.read(path) if study.split == "train"]
+
+
+@pytest.fixture(scope="module")
+def traces(studies, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reflect") / "traces"
+    how = writing.How(GUIDE)
+    writing.write(studies, how, RunFolder.open(out, "traces", writing.config(how, "phantom", "train")))
+    return out
+
+
+def written(study, report, stop="end"):
+    found = extract(report)
+    return Generation(study.id, STYLE.target(report, understand(rules.write(study.id, found, GUIDE), GUIDE)), stop)
+
+
+def test_a_slip_is_one_error_of_one_finding(studies):
+    made = []
+    for study in studies:
+        told = extract(study.report)
+        for seed in range(3):
+            slip = slips.slip(study.report, told, random.Random(seed))
+            if slip is None:
+                continue
+            report, found = slip
+            errors = differences(told, found)
+            assert errors and len({one.finding for one in errors}) == 1, (study.report.text, report.text)
+            assert found == extract(report) and report != study.report
+            made += [one.kind for one in errors]
+    assert set(slips.KINDS) <= set(made) and "false_finding" not in made
+    assert slips.slip(Report("The lungs are clear."), extract("The lungs are clear."), random.Random(0)) is None
+
+
+def test_first_passes_become_lessons_by_what_is_wrong_with_them(studies, traces):
+    known = writing.accepted(traces)
+    samples = {}
+    for place, study in enumerate(studies):
+        report = study.report if place % 3 else Report("The lungs are clear. No pneumothorax.")
+        samples[study.id, 0] = written(study, report)
+        samples[study.id, 1] = Generation(study.id, "<think>…", "length")
+    mix = reflecting.Mix(draws=2, right=0.25, slips=0.2, seed=1)
+    made, tally = reflecting.build(studies, known, samples, STYLE, GUIDE, mix)
+    assert tally.drawn == 2 * len(studies) and tally.unreadable == len(studies) and not tally.without
+    wrong, right, slip = (tally.kept[name] for name in ("wrong", "right", "slip"))
+    assert wrong > 5 and right == round(wrong / 3) and 0 < slip <= round((wrong + right) * 0.2)
+    assert tally.right >= 2 * len(studies) // 3 and tally.kinds["omitted_finding"] > 3
+    reports = {study.id: study.report for study in studies}
+    for one in made:
+        (lesson,) = [lessons.Lesson(s, one.thought, one.first, one.target) for s in studies if s.id == one.study]
+        draft = STYLE.parse(Generation("s", lesson.target(STYLE)))
+        assert draft.parse == "complete" and draft.thought.critique == one.thought.critique
+        first = STYLE.parse(Generation("s", one.first))
+        if one.thought.critique:
+            assert draft.report == reports[one.study]
+        else:
+            assert draft.report == first.report, "what is right stays as it is"
+        assert one.origin in ("sampled", "slip")
+    assert (made, tally) == reflecting.build(studies, known, samples, STYLE, GUIDE, mix)
+    alone = [study for study in studies if study.prior is None]
+    assert all(
+        item.kind not in reflecting.TIMELESS
+        for one in made
+        for item in one.thought.critique
+        if one.study in {s.id for s in alone}
+    )
+
+
+class Drawn:
+    """Draws a report by the seed."""
+
+    name, style, guide = "drawn", "reasoned", GUIDE.to_json()
+
+    def __init__(self, studies):
+        self.reports = {study.id: study.report for study in studies}
+        self.calls = 0
+
+    def generate(self, asked, sampling, progress=None):
+        self.calls += 1
+        if progress:
+            progress(len(asked))
+        return [Generation(one.study, f"{sampling.seed} {sampling.temperature} {one.study}") for one in asked]
+
+
+def test_sampling_goes_on_where_it_was_and_draws_what_it_would_have(studies, tmp_path):
+    mix, sampling = reflecting.Mix(draws=2, seed=3), Sampling(batch_size=4)
+
+    def sample(out, model):
+        return reflecting.sample(studies, model, STYLE, RunFolder.open(out, "reflect", {}), mix, sampling)
+
+    model = Drawn(studies)
+    whole_ = sample(tmp_path / "a", model)
+    assert len(whole_) == 2 * len(studies) and len({one.text.split()[0] for one in whole_.values()}) == model.calls
+    file = tmp_path / "a" / "samples.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[: len(lines) // 3]) + b'{"study": "cut')
+    again = Drawn(studies)
+    assert sample(tmp_path / "a", again) == whole_ and 0 < again.calls < model.calls
+    assert sample(tmp_path / "a", Drawn([])) == whole_
+
+
+def test_what_is_written_is_read_as_lessons(studies, traces, tmp_path):
+    known = writing.accepted(traces)
+    samples = {(study.id, 0): written(study, Report("The lungs are clear.")) for study in studies}
+    mix = reflecting.Mix(draws=1)
+    made, tally = reflecting.build(studies, known, samples, STYLE, GUIDE, mix)
+    reflecting.write(made, tally, GUIDE, RunFolder.open(tmp_path / "out", "reflect", {}))
+    learned, guide, told = lessons.of(studies, [str(traces), str(tmp_path / "out")], "reflected")
+    assert told["lessons"] == len(studies) + len(made) and told["second_turns"] == len(made) and guide == GUIDE
+    assert {one.prompt(STYLE).turns != () for one in learned} == {True, False}
+    assert json.loads((tmp_path / "out" / "yield.json").read_text())["lessons"]["wrong"] > 0
+
+
+@pytest.mark.slow
+def test_the_commands_from_traces_to_a_policy_that_reflects(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    phantom.write(tmp_path / "data", 60, seed=5, size=64)
+
+    def wetread(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(one) for one in arguments])
+        return end.value.code, capsys.readouterr()
+
+    small = ["tiny.image_size=64", "tiny.vision_width=40", "tiny.text_width=64", "tiny.text_layers=1", "tiny.vocabulary=600",
+             "tiny.max_positions=2048", "optim.batch=8", "optim.rate=3e-3", "optim.steps=3", "data.path=data"]  # fmt: skip
+
+    def train(out, *settings):
+        return wetread("train", "sft", "--out", out, *(part for one in (*small, *settings) for part in ("--set", one)))
+
+    assert wetread("traces", "data", "--out", "traces", "--no-knowledge")[0] == 0
+    assert train("first", "style=reasoned", "lessons=traces")[0] == 0
+    code, said = wetread(
+        "reflect",
+        "data",
+        "--model",
+        "first/model",
+        "--traces",
+        "traces",
+        "--out",
+        "wrong",
+        "--draws",
+        "1",
+        "--max-new-tokens",
+        "16",
+    )
+    assert code in (0, 1) and "first passes" in said.out, said.err
+    # Three steps write nothing that can be read, so the second turns come from slips and the reports.
+    studies = [study for study in folder.read(tmp_path / "data") if study.split == "train"]
+    guide = writing.guide_in(tmp_path / "traces")
+    style = prompts.get("reflected", guide=guide)
+    samples = {
+        (study.id, 0): replace(written(study, Report("The lungs are clear.")), study=study.id) for study in studies
+    }
+    made, tally = reflecting.build(
+        studies, writing.accepted(tmp_path / "traces"), samples, style, guide, reflecting.Mix(1)
+    )
+    reflecting.write(made, tally, guide, RunFolder.open(tmp_path / "wrong2", "reflect", {}))
+    assert train("second", "style=reflected", "lessons=[traces, wrong2]", "model=first/model")[0] == 0
+    events = [one for one in JsonLines(tmp_path / "second" / "events.jsonl").read() if one["event"] == "sft.data"]
+    assert events[0]["second_turns"] == len(made) > 0
+    image = next((tmp_path / "data" / "images").iterdir())
+    code, said = wetread(
+        "draft", image, "--model", "second/model", "--style", "reflected", "--max-new-tokens", "8", "--json", "-"
+    )
+    assert code in (0, 1) and "Traceback" not in said.err
+    code, said = wetread("reflect", "data", "--model", "first/model", "--traces", "nowhere", "--out", "x")
+    assert code == 3 and "no traces in nowhere" in said.err
+    wetread("traces", "data", "--out", "others", "--tree", "none")
+    code, said = wetread("reflect", "data", "--model", "first/model", "--traces", "others", "--out", "x")
+    assert code == 2 and "was not taught to think by" in said.err
