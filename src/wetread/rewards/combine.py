@@ -24,12 +24,11 @@ from wetread.metrics.lexical import word_count
 from wetread.metrics.weights import Precision
 from wetread.records import Draft, Report, Score
 from wetread.rewards.asking import Asking, score
-from wetread.rewards.recipe import RewardRecipe
-from wetread.rewards.rehearsal import ready
+from wetread.rewards.recipe import RewardRecipe, Term
+from wetread.rewards.rehearsal import ENDPOINT, ready
+from wetread.rewards.views import view
 
 REFERENCE_EMPTY = "the reference report is empty"
-ENDPOINT = "endpoint"
-"""A metric that needs something of this name asks another machine."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class Reward:
 
 
 def combine(scores: Mapping[str, Score], draft: Draft, reference: Report, recipe: RewardRecipe) -> Reward:
-    """Return the reward of ``draft``, given one score per metric of ``recipe``.
+    """Return the reward of ``draft``, given one score for each of the ``scores`` of ``recipe``.
 
     Parameters
     ----------
     scores
-        Metric name to score; not looked at when the draft is unreadable, so it may then be empty.
+        Name of a score (``Term.slot``, mostly the metric's) to score; not looked at when the draft is unreadable, so it may then be empty.
     draft
         The draft; malformed, empty or shorter than ``min_words`` or ``min_ratio`` allow gives the floor. A truncated draft
         with a report in it is judged by what is there.
@@ -87,15 +86,15 @@ def combine(scores: Mapping[str, Score], draft: Draft, reference: Report, recipe
     reasons: list[str] = []
     for term in recipe.terms:
         values: dict[str, float] = {}
-        for metric in term.metrics:
-            if metric not in scores:
-                raise UsageError(f"reward {recipe.name!r} needs the score of {metric!r}, which was not given.")
-            score = scores[metric]
+        for slot in term.slots:
+            if slot not in scores:
+                raise UsageError(f"reward {recipe.name!r} needs the score of {slot!r}, which was not given.")
+            score = scores[slot]
             if score.value is None or not math.isfinite(score.value):
-                reasons.append(f"{metric} not scored: {score.reason or f'its value is {score.value}'}")
+                reasons.append(f"{slot} not scored: {score.reason or f'its value is {score.value}'}")
             else:
-                values[metric] = score.value
-        added = term.contribution(values, ratio) if len(values) == len(term.metrics) else None
+                values[slot] = score.value
+        added = term.contribution(values, ratio) if len(values) == len(term.slots) else None
         if added is not None and not math.isfinite(added):
             reasons.append(f"{term.name} not scored: its transform has no value for {values}")
             added = None
@@ -149,7 +148,11 @@ class Started:
     def rewards(self) -> list[Reward]:
         """Return one reward per draft, in order, once all terms are there; errors as ``score_batch``."""
         asked = self._asking.names
-        scores = score([name for name in self.recipe.metrics if name not in asked], self._pairs, self.entries)
+        scores: dict[str, list[Score]] = {}
+        for (of, against), slots in self._looked_at().items():
+            names = {term.metric: slot for slot, term in slots.items() if slot not in asked}
+            found_here = score(list(names), self._viewed(of, against), self.entries) if names else {}
+            scores |= {names[metric]: found_here[metric] for metric in names}
         scores |= self._asking.get(self._pairs)
         row = {index: position for position, index in enumerate(self._judged)}
         found = []
@@ -158,9 +161,25 @@ class Started:
                 lost: dict[str, float | None] = {term.name: None for term in self.recipe.terms}
                 found.append(Reward(None, lost, REFERENCE_EMPTY))
                 continue
-            mine = {name: scores[name][row[index]] for name in self.recipe.metrics} if index in row else {}
+            mine = {slot: scores[slot][row[index]] for slot in self.recipe.scores} if index in row else {}
             found.append(combine(mine, draft, reference, self.recipe))
         return found
+
+    def _looked_at(self) -> dict[tuple[str, str], dict[str, Term]]:
+        """Return what is held against what, to the scores that do so."""
+        groups: dict[tuple[str, str], dict[str, Term]] = {}
+        for slot, term in self.recipe.scores.items():
+            groups.setdefault((term.of, term.against), {})[slot] = term
+        return groups
+
+    def _viewed(self, of: str, against: str) -> list[tuple[Report, Report]]:
+        """Return the pairs of those that are judged; every view that is asked for is there, else they were not."""
+        pairs = []
+        for index in self._judged:
+            draft = self.drafts[index]
+            other = self.references[index] if against == "reference" else view(draft, against)
+            pairs.append((view(draft, of) or Report(), other or Report()))
+        return pairs
 
 
 def asks(entry: MetricEntry) -> bool:
@@ -232,6 +251,9 @@ def _unreadable(draft: Draft, reference: Report, recipe: RewardRecipe) -> str:
         return f"unreadable draft: {draft.reason or 'no report can be told from the text'}"
     if not draft.report:
         return "unreadable draft: the report is empty"
+    for part in sorted(recipe.views):
+        if view(draft, part) is None:
+            return f"unreadable draft: it has no {part}"
     words, least = word_count(draft.report), max(recipe.min_words, math.ceil(recipe.min_ratio * word_count(reference)))
     if words < least:
         return f"unreadable draft: {words} words, at least {least} are needed"

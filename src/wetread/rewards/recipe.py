@@ -10,6 +10,7 @@ from typing import Any, cast
 from wetread.errors import UsageError, nearest
 from wetread.rewards import transforms
 from wetread.rewards.transforms import Chain, Written
+from wetread.rewards.views import AGAINST, VIEWS, Against, View
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Term:
     """Chain of steps, see ``rewards.transforms``: ``inverse``, ``[{clip: [0, 1]}, negate]``; more must become better."""
     times: Term | str | Mapping[str, Any] | None = None
     """What it is multiplied by: a metric's name, or a term without a weight of its own; None: nothing."""
+    of: View = "report"
+    """What of the draft the metric looks at: ``report``, ``perception`` or ``answer``; a draft without it gets the floor."""
+    against: Against = "reference"
+    """What it is held against: the ``reference``, or another part of the same draft, which says nothing of truth."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transform", transforms.chain(self.transform))
@@ -47,7 +52,16 @@ class Term:
                 f"weight {self.factor.weight} of {self.factor.metric!r}, which {self.metric!r} is multiplied by, must be left "
                 "out; the term has one weight."
             )
-        if len(set(self.metrics)) < len(self.metrics):
+        for name, allowed in (("of", VIEWS), ("against", AGAINST)):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} of {self.metric!r} is not allowed. Allowed: {', '.join(allowed)}."
+                )
+        if self.of == self.against:
+            raise UsageError(
+                f"{self.metric!r} holds the {self.of} of a draft against itself; set of or against to something else."
+            )
+        if len(set(self.slots)) < len(self.slots):
             raise UsageError(f"term {self.name!r} multiplies a metric by itself; name each once.")
 
     @property
@@ -71,9 +85,30 @@ class Term:
         return tuple(one.metric for one in self.factors)
 
     @property
+    def slot(self) -> str:
+        """Name of its own score: the metric, and what it looks at where that is not the report against the reference.
+
+        >>> Term("entity_f1").slot, Term("entity_f1", of="perception").slot, Term("entity_f1", of="answer", against="report").slot
+        ('entity_f1', 'entity_f1[perception]', 'entity_f1[answer|report]')
+        """
+        if self.against != "reference":
+            return f"{self.metric}[{self.of}|{self.against}]"
+        return self.metric if self.of == "report" else f"{self.metric}[{self.of}]"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the scores of all its factors."""
+        return tuple(one.slot for one in self.factors)
+
+    @property
+    def views(self) -> frozenset[str]:
+        """Parts of a draft that its factors look at."""
+        return frozenset(part for one in self.factors for part in (one.of, one.against) if part != "reference")
+
+    @property
     def name(self) -> str:
-        """What logs call it: its metrics, with ``*`` between."""
-        return "*".join(self.metrics)
+        """What logs call it: its scores, with ``*`` between."""
+        return "*".join(self.slots)
 
     def contribution(self, values: Mapping[str, float], ratio: float = 1.0) -> float:
         """Return what it adds to the reward.
@@ -81,14 +116,14 @@ class Term:
         Parameters
         ----------
         values
-            Metric name to value.
+            Name of a score (``slot``) to its value.
         ratio
             Draft words per reference word, for the steps that look at the length.
 
         >>> Term("errors_total", 0.5, "inverse").contribution({"errors_total": 1.0})
         0.25
         """
-        return self.weight * math.prod(transforms.apply(one.steps, values[one.metric], ratio) for one in self.factors)
+        return self.weight * math.prod(transforms.apply(one.steps, values[one.slot], ratio) for one in self.factors)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -96,6 +131,8 @@ class Term:
             "metric": self.metric,
             "weight": self.weight,
             "transform": [step.to_json() for step in self.steps],
+            **({"of": self.of} if self.of != "report" else {}),
+            **({"against": self.against} if self.against != "reference" else {}),
             **({"times": self.factor.to_json()} if self.factor else {}),
         }
 
@@ -104,7 +141,8 @@ class Term:
         """Return the term that ``to_json`` wrote, or that somebody wrote into a config (``UsageError`` where it is none)."""
         _check_keys(data, cls, "a term of a reward")
         weight = _number(data.get("weight", 1.0), f"weight of {data['metric']!r}")
-        return cls(str(data["metric"]), weight, data.get("transform", ()), data.get("times"))
+        of, against = data.get("of", "report"), data.get("against", "reference")
+        return cls(str(data["metric"]), weight, data.get("transform", ()), data.get("times"), of, against)
 
 
 @dataclass(frozen=True)
@@ -140,6 +178,16 @@ class RewardRecipe:
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics it needs, each once, in the order of its terms."""
         return tuple(dict.fromkeys(metric for term in self.terms for metric in term.metrics))
+
+    @property
+    def scores(self) -> Mapping[str, Term]:
+        """Name of each score that it needs to a term that says what is looked at, in the order of its terms."""
+        return {one.slot: one for term in self.terms for one in term.factors}
+
+    @property
+    def views(self) -> frozenset[str]:
+        """Parts of a draft that its terms look at."""
+        return frozenset(part for term in self.terms for part in term.views)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""

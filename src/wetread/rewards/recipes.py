@@ -40,6 +40,7 @@ def _errors(metric: str, weight: float = ERROR_WEIGHT) -> Term:
     return Term(metric, weight, "inverse")
 
 
+_LABELS = "labels14_f1_micro"
 _READY = (
     RewardRecipe("unirg_step1", _OFFLINE, source=f"{_STEP1}; weight-free stand-ins; 0 to 1"),
     RewardRecipe("unirg_step2", (*_OFFLINE, _errors("errors_total")), source=f"{_STEP2}; weight-free stand-ins; 0 to 1.5"),
@@ -49,6 +50,15 @@ _READY = (
     RewardRecipe(
         "unirg_step2_radcliq", (*_RADCLIQ, _errors("error_judge", round(ERROR_WEIGHT * STANDARDISED, 3))), floor=-6.0,
         source="UniRG step 2 with standardised scorers: -RadCliQ-v1 + 1.946 / (errors + 1)",
+    ),
+    RewardRecipe(
+        "self_consistent",
+        (
+            Term(_LABELS, 0.4), Term(_LABELS, 0.4, of="answer"),
+            Term(_LABELS, 0.2, of="answer", against="report", times=_LABELS),
+        ),
+        source="HERO (arXiv 2601.03321) for the style labelled: F1 of narrative and of labels, and their agreement times the "
+        "narrative's; the paper's weights are not published, these are ours",
     ),
 )  # fmt: skip
 RECIPES = {recipe.name: recipe for recipe in _READY}
@@ -62,7 +72,7 @@ def single(metric: str) -> RewardRecipe:
     floor below every reward exists.
 
     >>> single("errors_total").terms
-    (Term(metric='errors_total', weight=1.0, transform=(Step(kind='inverse', numbers=()),), times=None),)
+    (Term(metric='errors_total', weight=1.0, transform=(Step(kind='inverse', numbers=()),), times=None, of='report', against='reference'),)
     """
     spec = metrics.get(metric).spec
     if spec.reference_free:

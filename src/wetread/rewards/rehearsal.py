@@ -15,6 +15,8 @@ from wetread.rewards import transforms
 from wetread.rewards.recipe import RewardRecipe, Term
 from wetread.rewards.transforms import Span
 
+ENDPOINT = "endpoint"
+"""A metric that needs something of this name asks another machine."""
 CLOSE = 1e-6
 """Two contributions nearer than this are equal but for rounding."""
 
@@ -51,12 +53,16 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
     for term in recipe.terms:
         where = f"term {term.name!r} of reward {recipe.name!r}"
         specs = [entries[one.metric].spec for one in term.factors]
-        if all(spec.reference_free for spec in specs):
+        if all(blind(one, spec) for one, spec in zip(term.factors, specs, strict=True)):
             raise UsageError(
                 f"{where} looks at the draft alone and says nothing of truth; multiply it by a metric that does, such as "
                 "times: entity_f1."
             )
         for one, spec in zip(term.factors, specs, strict=True):
+            if one.slot != one.metric and any(ENDPOINT in need for need in spec.needs):
+                raise UsageError(
+                    f"{where}: {one.metric!r} asks an endpoint, which judges reports against references alone."
+                )
             if (spec.better == "higher") == transforms.turned(one.steps):
                 said = ", ".join(step.kind for step in one.steps) or "identity"
                 raise UsageError(
@@ -80,8 +86,8 @@ def _check_truth(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
 
     The worst is taken at the reference's length: a factor that only a wrong length brings to 0 says nothing of truth.
     """
-    form = [one.metric for one, spec in zip(term.factors, specs, strict=True) if spec.reference_free]
-    rest = [(one, spec) for one, spec in zip(term.factors, specs, strict=True) if not spec.reference_free]
+    form = [one.slot for one, spec in zip(term.factors, specs, strict=True) if blind(one, spec)]
+    rest = [(one, spec) for one, spec in zip(term.factors, specs, strict=True) if not blind(one, spec)]
     least = math.prod(min(transforms.apply(one.steps, end) for end in values_of(spec)) for one, spec in rest)
     if form and least > 0:
         truth = " and ".join(repr(one.metric) for one, _ in rest)
@@ -90,6 +96,11 @@ def _check_truth(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
             "the draft alone, is paid for in a draft that is all wrong; let what it is multiplied by begin at 0, without "
             "a shift or a clip above it."
         )
+
+
+def blind(one: Term, spec: MetricSpec) -> bool:
+    """Whether a factor says nothing of truth: its metric, or what it is held against, is the draft's own."""
+    return spec.reference_free or one.against != "reference"
 
 
 def values_of(spec: MetricSpec) -> Span:
@@ -159,7 +170,7 @@ def dry_run(
         for one in term.factors:
             spec = known[one.metric].spec
             paid = [transforms.apply(one.steps, score.value) for score in scores[one.metric] if score.value is not None]
-            if spec.reference_free:
+            if blind(one, spec):
                 reached *= max(paid, default=0.0)
                 continue
             target = best_value(spec)
