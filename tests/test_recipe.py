@@ -207,6 +207,7 @@ def fields_in_effect(made) -> dict[str, object]:
             "optim.epochs" if of["optim"]["steps"] else "optim.steps": True,
             "inputs.most_images": of["inputs"]["images"] == "frontal",
             **{f"inputs.{one}": of["inputs"]["prior"] == "none" for one in ("prior_sections", "prior_words")},
+            "lessons": of["style"] == "direct",
             **{f"guard.{one}": not of["guard"]["every"] for one in ("split", "studies", "keep", "act")},
         }
         for leaf, gone in without_effect.items():

@@ -32,17 +32,24 @@ def run(
     section: list[str] = typer.Option(
         [], "--section", help="findings or impression, to be drafted alone; both by default."
     ),
+    style: str = typer.Option(
+        "", "--style", help="direct, reasoned, reflected or labelled; by default that of the model's training."
+    ),
+    rounds: int = typer.Option(
+        1, "--rounds", min=0, max=8, help="Most corrections of a draft, with --style reflected."
+    ),
     force: bool = typer.Option(False, "--force", help="Draft even where the header names another anatomy or modality."),
     batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
     max_new_tokens: int = typer.Option(192, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> int:
     """Draft reports of radiographs. AI drafts for a radiologist to verify; research use only."""
-    from wetread import models
+    from wetread import models, prompts
     from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError, nearest
     from wetread.prompts.direct import BOTH
     from wetread.records import SEXES, Sampling
     from wetread.runs import draft as drafting
+    from wetread.runs.passes import Way
     from wetread.runs.store import RunFolder, write_json
     from wetread.studies import find_studies
 
@@ -58,6 +65,8 @@ def run(
     items = find_studies(paths, force=force)
     if before is not None:
         items = drafting.with_prior(items, before)
+    if style:
+        prompts.get(style)
     opened = models.open_model(model, device=device)
     folder = None
     if out is not None:
@@ -67,12 +76,16 @@ def run(
             "max_new_tokens": max_new_tokens,
             "force": force,
             "sections": list(asked),
+            "style": style,
+            "rounds": rounds,
             "prior": [str(path) if path else "" for path in (prior, prior_report)],
             **vars(context),
         }
         folder = RunFolder.open(out, "draft", config, alone=True)
     records = []
-    for record in drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, run=folder):
+    way = Way(style, rounds)
+    made = drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, way=way, run=folder)
+    for record in made:
         records.append(record)
         if str(json_file) != "-":
             _show(record)

@@ -39,6 +39,9 @@ def run(
     max_new_tokens: int = typer.Option(160, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
     resamples: int = typer.Option(2000, "--resamples", min=100, max=1_000_000, help="Bootstrap resamples."),
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of the bootstrap."),
+    rounds: int = typer.Option(
+        1, "--rounds", min=0, max=8, help="Most corrections of a draft, by models that correct themselves."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> int:
     """Score models on a split, beside the constant-template and most-frequent-report baselines."""
@@ -63,6 +66,7 @@ def run(
         "priors": priors,
         "limit": limit,
         "max_new_tokens": max_new_tokens,
+        "rounds": rounds,
         "models": named,
         "inputs": {name: one.to_json() for name, one in changed.items()},
         "model_contents": {name: models.fingerprint(path) for name, path in named.items()},
@@ -80,7 +84,7 @@ def run(
         opened = models.open_model(system, device=device) if isinstance(system, str) else system
         opened.inputs = changed.get(name, opened.inputs)
         with bar(name, len(studies)) as line:
-            drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance)
+            drafts = evaluate.answer(opened, name, studies, sampling, run_folder, line.advance, rounds)
         lost = [study.id for study, one in zip(studies, drafts, strict=True) if one is None]
         if lost:
             failed += len(lost)
@@ -167,7 +171,7 @@ def _print(rows: Sequence[Row], calls: Mapping[str, Sequence[FindingCalls]], tit
     """Print a table for each stratum; ``aside``: on standard error, since standard output carries the JSON."""
     from rich.console import Console
 
-    from wetread.runs.table import WIDTH, calls_table, table
+    from wetread.runs.table import WIDTH, calls_table, table, thinking_table
 
     console = Console(stderr=aside)
     console.width = max(console.width, WIDTH)
@@ -175,4 +179,7 @@ def _print(rows: Sequence[Row], calls: Mapping[str, Sequence[FindingCalls]], tit
     for stratum in dict.fromkeys(row.stratum for row in rows):
         part = [row for row in rows if row.stratum == stratum]
         console.print(table(part, title if not stratum else f"{title}: {stratum}"))
+        thought = thinking_table(part, "Perception, faithfulness, correction")
+        if thought is not None:
+            console.print(thought)
     console.print(calls_table(calls, "Over-calling and under-calling"))

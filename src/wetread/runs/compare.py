@@ -22,6 +22,7 @@ from wetread.errors import UsageError, nearest
 from wetread.metrics.entry import MEAN, Aggregation
 from wetread.records import Score
 from wetread.rewards import guards
+from wetread.runs import thinking
 
 RESAMPLES = 2_000
 """Resamples unless said otherwise: a 2.5% tail of 50."""
@@ -97,7 +98,9 @@ def aggregation_of(name: str) -> Aggregation:
         return metrics.get(name).aggregation
     if name in guards.GUARDS:
         return guards.get(name).aggregation
-    known = sorted([*metrics.METRICS, *guards.GUARDS])
+    if name in thinking.MEASURES:
+        return thinking.MEASURES[name].aggregation
+    known = sorted([*metrics.METRICS, *guards.GUARDS, *thinking.MEASURES])
     raise UsageError(f"no metric or guard is called {name!r}.{nearest(name, known)} There are: {', '.join(known)}.")
 
 
@@ -105,6 +108,8 @@ def signature_of(name: str, *, n: int, sections: str = "findings+impression") ->
     """Return the signature line of a metric or guard, as it is stored with every number."""
     if name in guards.GUARDS:
         return guards.get(name).signature(sections=sections, n=n)
+    if name in thinking.MEASURES:
+        return thinking.MEASURES[name].signature(sections=sections, n=n)
     return metrics.get(name).signature(sections=sections, n=n)
 
 

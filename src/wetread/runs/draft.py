@@ -16,6 +16,7 @@ from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
 from wetread.prompts.direct import BOTH, split_sections
 from wetread.records import Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
+from wetread.runs import evidence, passes
 from wetread.runs.sections import without_others
 from wetread.runs.store import RunFolder
 from wetread.studies import Problem, open_study
@@ -71,6 +72,8 @@ class DraftRecord:
     """Reading plus generating, wall time of this study's share."""
     digest: str = ""
     """What the draft was made from: pixels and text of its prompt, as 16 hex digits; empty without images."""
+    made: Draft | None = None
+    """What the model said beside the report, and every pass of it; None where that is nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -81,6 +84,7 @@ class DraftRecord:
             "reason": self.reason,
             "report": self.report.to_json(),
             "perception": [finding.to_json() for finding in self.perception],
+            **(_beside(self.made, self.perception) if self.made else {}),
             "model": self.model,
             "seconds": self.seconds,
             "digest": self.digest,
@@ -100,7 +104,13 @@ class DraftRecord:
             perception=tuple(Finding.from_json(item) for item in data["perception"]),
             seconds=data["seconds"],
             digest=data.get("digest", ""),
+            made=Draft.from_json(data["draft"]) if data.get("draft") else None,
         )
+
+
+def _beside(made: Draft, stated: Sequence[Finding]) -> dict[str, Any]:
+    """Return the draft as the style read it, with thought and passes, and the perception tree with its evidence."""
+    return {"draft": made.to_json(), "tree": evidence.tree(made, stated)}
 
 
 def draft(
@@ -110,24 +120,26 @@ def draft(
     sampling: Sampling,
     context: Context | None = None,
     sections: Sequence[str] = BOTH,
+    way: passes.Way | None = None,
     run: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> Iterator[DraftRecord]:
     """Draft every study; yield one record each, in order, problems included.
 
-    ``sections`` are those asked for, whatever report a study has already.
+    ``sections`` are those asked for, whatever report a study has already; ``way`` says in which style and passes.
 
     With a run folder each batch is on the disk before its records are yielded, and studies that the folder already holds
     are yielded from it and not drafted again. What counts is the study's name and its pixels and context together: another
     image of the same name is drafted, and so is the same one with another prior. What was refused or has failed is tried again.
     """
-    style = prompts.get(model.style, model.inputs)
+    way = way or passes.Way()
+    style = prompts.of(model, way.style)
     lines = run.lines("drafts") if run else None
     kept = {(record["study"], record.get("digest", "")): record for record in lines.read()} if lines else {}
     waiting: list[tuple[Study, Prompt, str, float]] = []
 
     def flush() -> Iterator[DraftRecord]:
-        made = _batch(list(waiting), model, style, sampling)
+        made = _batch(list(waiting), model, style, sampling, way.rounds)
         waiting.clear()
         yield from write(made)
 
@@ -227,13 +239,17 @@ def _same(held: Mapping[str, Any] | None, record: DraftRecord) -> bool:
 
 
 def _batch(
-    asked: Sequence[tuple[Study, Prompt, str, float]], model: Model, style: prompts.Style, sampling: Sampling
+    asked: Sequence[tuple[Study, Prompt, str, float]],
+    model: Model,
+    style: prompts.Style,
+    sampling: Sampling,
+    rounds: int,
 ) -> list[DraftRecord]:
     if not asked:
         return []
-    generations = model.generate([prompt for _, prompt, _, _ in asked], sampling)
+    generations = passes.generate(model, style, [prompt for _, prompt, _, _ in asked], sampling, rounds)
     return [
-        replace(_record(study, style.parse(one), model.name, round(one.seconds + seconds, 4)), digest=digest)
+        replace(_record(study, passes.read(style, one), model.name, round(one.seconds + seconds, 4)), digest=digest)
         for (study, _, digest, seconds), one in zip(asked, generations, strict=True)
     ]
 
@@ -241,7 +257,11 @@ def _batch(
 def _record(study: Study, made: Draft, model: str, seconds: float) -> DraftRecord:
     images = tuple(image.to_json() for image in study.images)
     if not made.readable:
-        return DraftRecord(study.id, "failed", model, images, made.reason, seconds=seconds)
+        return DraftRecord(study.id, "failed", model, images, made.reason, seconds=seconds, made=_spoken(made))
     found = knowledge.extract(made.report)
     reason = f"the draft is {made.parse}: {made.reason}" if made.parse != "complete" else ""
-    return DraftRecord(study.id, "drafted", model, images, reason, made.report, found, seconds)
+    return DraftRecord(study.id, "drafted", model, images, reason, made.report, found, seconds, made=_spoken(made))
+
+
+def _spoken(made: Draft) -> Draft | None:
+    return made if made.thought or made.passes else None

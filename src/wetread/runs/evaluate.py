@@ -14,16 +14,19 @@ from typing import Any
 
 from wetread import metrics, prompts
 from wetread.errors import UsageError
+from wetread.knowledge import extract
 from wetread.models import NORMAL, CopyModel, Model, Progress, TemplateModel
 from wetread.records import Draft, Generation, Report, Sampling, Score, Study
 from wetread.rewards import guards
 from wetread.rewards.guards import FindingCalls
 from wetread.rewards.rules import PANEL
-from wetread.runs import compare
+from wetread.runs import compare, passes, thinking
 from wetread.runs.store import RunFolder
 from wetread.studies.splits import patient_key
 from wetread.studies.temporal import temporal
 
+PERCEPTION = "perception_f1"
+"""The measure that is held against the truth where that is known."""
 TEMPLATE = "template"
 MOST_FREQUENT = "most frequent report"
 COPY_PRIOR = "copy prior"
@@ -84,12 +87,15 @@ def answer(
     sampling: Sampling,
     run: RunFolder,
     progress: Progress | None = None,
+    rounds: int = passes.ROUNDS,
 ) -> tuple[Draft | None, ...]:
     """Return one draft a study, generating only those that the run folder does not hold yet.
 
+    A style that corrects itself does so at most ``rounds`` times.
+
     What has failed before is tried again. Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
     """
-    style = prompts.get(model.style, model.inputs)
+    style = prompts.of(model)
     lines = run.lines(f"generations-{slug(name)}")
     kept = {study: one for study, one in _latest(lines.read()).items() if one["stop"] != "error"}
     missing = [study for study in studies if study.id not in kept]
@@ -98,11 +104,17 @@ def answer(
     step = 4 * sampling.batch_size
     for start in range(0, len(missing), step):
         piece = missing[start : start + step]
-        made = model.generate([style.render(study) for study in piece], sampling, progress)
+        asked = [style.render(study) for study in piece]
+        made = passes.generate(model, style, asked, sampling, rounds, progress)
         lines.append(*(one.to_json() for one in made))
         kept |= {one.study: one.to_json() for one in made}
     generations = [Generation.from_json(kept[study.id]) for study in studies]
-    return tuple(None if one.stop == "error" else style.parse(one) for one in generations)
+    return tuple(None if _lost(one) else passes.read(style, one) for one in generations)
+
+
+def _lost(one: Generation) -> bool:
+    """Whether generation failed so that there is nothing to score; where a reflection failed the pass before it stands."""
+    return one.stop == "error" and not one.earlier
 
 
 def failure(name: str, study: str, run: RunFolder) -> str:
@@ -149,7 +161,10 @@ def judge(
     references = [report or Report() for draft, report in pairs if draft is not None]
     found = dict(metrics.score(names, reports, references))
     found |= {guard: guards.get(guard)(reports, references) for guard in GUARDS}
-    scores = {metric: _spread(drafts, studies, values, metric) for metric, values in found.items()}
+    scores: dict[str, Mapping[str, Score]] = {
+        metric: _spread(drafts, studies, values, metric) for metric, values in found.items()
+    }
+    scores |= _thinking(drafts, studies)
     lines = run.lines(f"scores-{slug(name)}")
     written = {record["study"] for record in lines.read()}
     lines.append(
@@ -164,6 +179,20 @@ def judge(
         )
     )
     return System(name, tuple(drafts), scores)
+
+
+def _thinking(drafts: Sequence[Draft | None], studies: Sequence[Study]) -> dict[str, Mapping[str, Score]]:
+    """Return what is to be said of thoughts and passes; nothing where no draft has any.
+
+    A perception is held against the truth where that is known; all else against the report, as the metrics are.
+    """
+    if not thinking.thought_of(drafts):
+        return {}
+    made = {study.id: draft or Draft(study.id, Report()) for study, draft in zip(studies, drafts, strict=True)}
+    told = {study.id: extract(study.report or Report()) for study in studies}
+    true = {study.id: told[study.id] if study.findings is None else study.findings for study in studies}
+    others = [name for name in thinking.MEASURES if name != PERCEPTION]
+    return {**thinking.score(made, told, others), **thinking.score(made, true, [PERCEPTION])}
 
 
 def rows(

@@ -65,6 +65,31 @@ def table(rows: Sequence[Row], title: str, differences: Mapping[str, Mapping[str
     return shown
 
 
+def thinking_table(rows: Sequence[Row], title: str) -> Table | None:
+    """Return a table of what thoughts and passes are worth, systems across; None where there is nothing to say."""
+    from rich.table import Table
+
+    from wetread.runs.thinking import MEASURES
+
+    cells: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.metric in MEASURES and row.value is not None:
+            cells.setdefault(row.metric, {})[row.system] = row
+    if not cells:
+        return None
+    systems = list(dict.fromkeys(system for found in cells.values() for system in found))
+    shown = Table(title=title, caption="95% bootstrap intervals over patients. AI drafts, research use only.")
+    shown.add_column("measure")
+    for system in systems:
+        shown.add_column(system, justify="right")
+    for name, measure in MEASURES.items():
+        if name in cells:
+            shown.add_row(
+                f"{measure.source}{_ARROW[measure.better]}", *(_cell(cells[name].get(one), 3) for one in systems)
+            )
+    return shown
+
+
 def calls_table(calls: Mapping[str, Sequence[FindingCalls]], title: str) -> Table:
     """Return a rich table of how often systems call findings falsely and miss them; ``calls`` is system to its calls."""
     from rich.table import Table

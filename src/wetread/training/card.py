@@ -13,6 +13,7 @@ import yaml
 
 import wetread
 from wetread.models import write_manifest
+from wetread.prompts import Guide
 from wetread.records import Inputs
 from wetread.training.data import Samples
 
@@ -75,6 +76,8 @@ class Card:
     """What of a study it is shown."""
     config: Mapping[str, Any]
     """Effective config of the training."""
+    guide: Guide | None = None
+    """How it was taught to think; None: it was not."""
 
     def write(self, folder: Path, model: Any, target: Path) -> None:
         """Write ``README.md`` and ``wetread.json`` into a model folder; ``target`` is where that folder will stand."""
@@ -119,6 +122,7 @@ class Card:
             name=name,
             style=style,
             inputs=self.inputs.to_json(),
+            **({"guide": self.guide.to_json()} if self.guide else {}),
             modality="chest_xray",
             source=", ".join(sources),
             wetread=wetread.__version__,

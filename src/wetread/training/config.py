@@ -158,6 +158,8 @@ class SftConfig:
     """Which studies."""
     inputs: InputConfig = field(default_factory=InputConfig)
     """What of a study the model is shown; what is not set is as the model says that training starts from."""
+    lessons: tuple[str, ...] = ()
+    """For styles that think: folders of `wetread traces` and `wetread reflect`; studies that have none are left out."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """How they are learned."""
     tiny: TinyConfig = field(default_factory=TinyConfig)
@@ -224,6 +226,8 @@ class RlConfig:
     """Which studies."""
     inputs: InputConfig = field(default_factory=InputConfig)
     """What of a study the model is shown; what is not set is as the model says that training starts from."""
+    lessons: tuple[str, ...] = ()
+    """For the style `reflected`: folders of `wetread reflect`, whose drafts are to be corrected; nothing: first passes are trained."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(batch=128, rate=1e-4, decay=0.0, schedule="constant")
     )

@@ -12,13 +12,14 @@ from fractions import Fraction
 from typing import Any, overload
 
 from wetread.errors import ConfigError, UsageError, WetreadWarning
-from wetread.models.transformers import to_picture
+from wetread.models.transformers import to_picture, turns
 from wetread.prompts import Style
 from wetread.records import Image, Study
 from wetread.studies import folder, leaks, priors
 from wetread.studies.priors import PriorCount
 from wetread.studies.splits import check_leaks, unnamed
 from wetread.training.config import DataConfig
+from wetread.training.lessons import Lesson
 
 CACHE_BYTES = 512 * 1024 * 1024
 """Decoded pictures kept in memory; beyond it the oldest go, so that large data sets stay on disk."""
@@ -57,12 +58,12 @@ class Examples:
     so what is pickled is a digest of what they are.
     """
 
-    def __init__(self, studies: Sequence[Study], style: Style, *, with_target: bool) -> None:
-        self.studies = studies
+    def __init__(self, lessons: Sequence[Lesson], style: Style, *, with_target: bool) -> None:
+        self.lessons = lessons
         self.style = style
         self.with_target = with_target
         self.pictures = Pictures()
-        ids = "\n".join(study.id for study in studies)
+        ids = "\n".join(f"{one.study.id} {one.first} {one.thought}" for one in lessons)
         self.digest = hashlib.blake2b(f"{style!r} {with_target} {ids}".encode(), digest_size=16).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,13 +78,13 @@ class Examples:
         if self.with_target:
             out["completion"] = []
         for number in rows["row"]:
-            study = self.studies[number]
-            prompt = self.style.render(study)
-            out["prompt"].append([{"role": "user", "content": prompt.text}])
-            out["images"].append([self.pictures.get(study.id, image) for image in prompt.images])
-            out["study"].append(study.id)
-            if self.with_target and study.report is not None:
-                out["completion"].append([{"role": "assistant", "content": self.style.target(study.report)}])
+            lesson = self.lessons[number]
+            prompt = lesson.prompt(self.style)
+            out["prompt"].append(turns(prompt))
+            out["images"].append([self.pictures.get(prompt.study, image) for image in prompt.all_images])
+            out["study"].append(prompt.study)
+            if self.with_target and lesson.study.report is not None:
+                out["completion"].append([{"role": "assistant", "content": lesson.target(self.style)}])
         return out
 
 
@@ -91,12 +92,13 @@ def _elsewhere(digest: str) -> Examples:
     raise TypeError(f"the examples {digest} are in the process that made them; make them anew with as_dataset")
 
 
-def as_dataset(studies: Sequence[Study], style: Style, *, with_target: bool) -> Any:
+def as_dataset(samples: Sequence[Study] | Sequence[Lesson], style: Style, *, with_target: bool) -> Any:
     """Return a ``datasets.Dataset`` with columns prompt, images, study and, ``with_target``, completion."""
     from datasets import Dataset
 
-    data = Dataset.from_dict({"row": list(range(len(studies)))})
-    data.set_transform(Examples(studies, style, with_target=with_target))
+    lessons = [one if isinstance(one, Lesson) else Lesson(one) for one in samples]
+    data = Dataset.from_dict({"row": list(range(len(lessons)))})
+    data.set_transform(Examples(lessons, style, with_target=with_target))
     return data
 
 

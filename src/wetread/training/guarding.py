@@ -28,6 +28,7 @@ from wetread.models.transformers import TransformersModel
 from wetread.prompts import Style
 from wetread.records import Draft, Generation, Report, Sampling, Study
 from wetread.rewards import rules
+from wetread.runs import passes
 from wetread.runs.store import RunFolder
 from wetread.studies import priors
 from wetread.training import processes
@@ -161,12 +162,22 @@ class Guards(TrainerCallback):
                 # has none left repeats the last, since sharded weights need all.
                 start = starts[min(first + processes.rank(), len(starts) - 1)]
                 part = self.studies[start : start + size]
-                written = writer.generate([self.style.render(study) for study in part], sampling)
+                asked = [self.style.render(study) for study in part]
+                written = passes.generate(writer, self.style, asked, sampling, self._rounds())
                 made |= {start + place: one.to_json() for place, one in enumerate(written)}
         generations = {
             place: Generation.from_json(one) for part in processes.gathered(made) for place, one in part.items()
         }
-        return {place: self.style.parse(one) for place, one in generations.items() if one.stop != "error"}
+        return {
+            place: passes.read(self.style, one)
+            for place, one in generations.items()
+            if one.stop != "error" or one.earlier
+        }
+
+    def _rounds(self) -> int:
+        """Return how often a draft may be corrected: not where processes hold the weights in parts, since all must write alike."""
+        sharded = self.trainer.is_deepspeed_enabled or self.trainer.is_fsdp_enabled
+        return 0 if sharded else passes.ROUNDS
 
     def restore(self, folder: Path) -> Look | None:
         """Put the best policy back into the trainer, note which it is, and return its look; None: nobody has looked."""

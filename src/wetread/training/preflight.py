@@ -16,10 +16,11 @@ from wetread import metrics, prompts, rewards
 from wetread.errors import ConfigError, WetreadError
 from wetread.models import inputs_of, transformers
 from wetread.models.transformers import encode
-from wetread.records import Inputs, Report, Study
-from wetread.training import adapters, guarding, loop, processes, rewarding, rl
+from wetread.records import Inputs
+from wetread.training import adapters, guarding, lessons, loop, processes, rewarding, rl
 from wetread.training.config import RlConfig, ScorerConfig, SftConfig
 from wetread.training.data import Samples, select
+from wetread.training.lessons import Lesson
 
 PROBES = 8
 """Samples that are encoded with their images: so many spread over the data, and as many of the longest."""
@@ -71,6 +72,7 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
     found = Preflight()
     panel: tuple[str, ...] | None = None
     studies: Samples | None = None
+    learned: list[Lesson] = []
     model = processor = None
     style = prompts.get(config.style)
     # A slip in the config is told before anything that takes time.
@@ -85,8 +87,10 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
         shown = Inputs() if origin.model == "tiny" else inputs_of(origin.model)
         for one in chain:
             shown = one.inputs.over(shown)
-        style = prompts.get(config.style, shown)
         studies = select(config.data, config.seed)
+        learned, guide, told = _lessons(config, origin, studies)
+        rows |= {"lessons": told} if told else {}
+        style = prompts.get(config.style, shown, guide)
         rows["data"] = _sources(studies, config)
         rows["patients"] = _patients(studies)
         rows["priors"] = _priors(studies)
@@ -100,14 +104,14 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
         if isinstance(origin, RlConfig) or origin.model != "tiny":
             model, processor = transformers.skeleton(origin.model)
         elif studies is not None:
-            model, processor = _tiny(origin, studies, style)
+            model, processor = _tiny(origin, studies, learned, style)
         if model is not None and config.freeze_vision and config.adapter.kind == "none":
             loop.vision(model)
     if fits and studies is not None and model is not None:
         with _noted(problems):
             for one in chain:
                 adapters.scale_images(processor, one.compute.image_side)
-            found = examine(config, studies, style, model, processor)
+            found = examine(config, learned, style, model, processor)
     if studies is not None and reward is not None and isinstance(config, RlConfig):
         with _noted(problems):
             rows["reward"] = _paid(config, reward, studies)
@@ -115,6 +119,19 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
         with _noted(problems):
             rows["guards"] = _watched(config, panel, studies)
     return Preflight({**rows, **found.rows}, found.numbers, found.warnings, tuple(problems))
+
+
+def _lessons(
+    config: SftConfig | RlConfig, origin: SftConfig | RlConfig, studies: Samples
+) -> tuple[list[Lesson], prompts.Guide | None, str]:
+    """Return what is learned from, the guide of it, and both in words; those are empty where nothing is thought."""
+    if isinstance(config, SftConfig):
+        learned, guide, told = lessons.of(studies, config.lessons, config.style)
+        said = "{lessons:,}, {second_turns:,} of them second turns; {without:,} studies without one"
+        return learned, guide, said.format(**told) if told else ""
+    learned, told = lessons.rollouts(studies, config.lessons, config.style)
+    guide = prompts.guide_of(origin.model) if origin.model != "tiny" else None
+    return learned, guide, f"{told['second_turns']:,} drafts to be corrected" if told else ""
 
 
 @contextmanager
@@ -126,18 +143,18 @@ def _noted(problems: list[WetreadError]) -> Iterator[None]:
         problems.append(error)
 
 
-def _tiny(config: SftConfig, studies: Samples, style: prompts.Style) -> tuple[Any, Any]:
+def _tiny(config: SftConfig, studies: Samples, learned: Sequence[Lesson], style: prompts.Style) -> tuple[Any, Any]:
     from wetread.training.sft import starting_point
     from wetread.training.warmup import Labels, check_batch
 
     if config.tiny.warmup_steps:
         check_batch()
     labels = Labels.read(studies, most=config.tiny.vision_width) if config.tiny.warmup_steps else None
-    return starting_point(config, studies, style, labels)
+    return starting_point(config, learned, style, labels)
 
 
 def examine(
-    config: SftConfig | RlConfig, studies: Samples, style: prompts.Style, model: Any, processor: Any
+    config: SftConfig | RlConfig, learned: Sequence[Lesson], style: prompts.Style, model: Any, processor: Any
 ) -> Preflight:
     """Return what the data look like to a model and what training it takes; its batch is one that can be dealt.
 
@@ -145,7 +162,7 @@ def examine(
     ----------
     config
         The training.
-    studies
+    learned
         What it is trained on.
     style
         The prompt style with the inputs.
@@ -158,14 +175,14 @@ def examine(
         A sample is longer than the model's context, or images leave no trace in it.
     """
     config = config.in_completions() if isinstance(config, RlConfig) else config
-    seen = _encoded(studies.studies, style, processor)
+    seen = _encoded(learned, style, processor)
     images = int(seen["images"])
     if not seen["image_tokens"]:
         raise ConfigError(
             f"the processor of this model puts no image tokens into the prompt; {type(model).__name__} cannot be trained on "
             "radiographs as it is saved. Check its chat template, or give another model."
         )
-    reports = _report_tokens(studies.studies, style, processor)
+    reports = _report_tokens(learned, style, processor)
     new = config.group.max_new_tokens if isinstance(config, RlConfig) else 0
     total = int(seen["prompt"] + new) if new else int(seen["sample"])
     text = model.config.get_text_config()
@@ -202,7 +219,7 @@ def examine(
         )
     size = sum(part.numel() for part in model.parameters())
     prompts_a_step = config.optim.batch // _rollouts(config)
-    steps = config.optim.counted(len(studies), prompts_a_step).steps
+    steps = config.optim.counted(len(learned), prompts_a_step).steps
     rows = {
         "image": f"{images} a sample, {seen['height']}×{seen['width']} pixels, {seen['image_tokens']} tokens in all",
         "length": f"{parts}: {total} of {context or '?'} tokens",
@@ -272,27 +289,26 @@ def _watched(config: SftConfig | RlConfig, panel: Sequence[str], studies: Sample
     )
 
 
-def _encoded(studies: Sequence[Study], style: prompts.Style, processor: Any) -> dict[str, int]:
+def _encoded(learned: Sequence[Lesson], style: prompts.Style, processor: Any) -> dict[str, int]:
     """Return the greatest lengths in tokens of some rendered samples, and the size of their images."""
-    rendered = {study.id: style.render(study) for study in _spread(studies, REPORTS)}
-    by_id = {study.id: study for study in studies}
+    chosen = _spread(learned, REPORTS)
+    rendered = [(one.prompt(style), one.target(style)) for one in chosen]
 
-    def length(name: str) -> int:
-        report = by_id[name].report or Report()
-        return len(rendered[name].text) + len(style.target(report)) + 10_000 * len(rendered[name].images)
+    def length(place: int) -> int:
+        prompt, target = rendered[place]
+        return sum(map(len, prompt.texts)) + len(target) + 10_000 * len(prompt.all_images)
 
-    longest = sorted(rendered, key=length, reverse=True)[:PROBES]
+    places = range(len(rendered))
+    longest = sorted(places, key=length, reverse=True)[:PROBES]
     found = {"prompt": 0, "sample": 0, "image_tokens": 0, "images": 0, "height": 0, "width": 0}
-    for name in {*_spread(list(rendered), PROBES), *longest}:
-        prompt = rendered[name]
+    for place in {*_spread(places, PROBES), *longest}:
+        prompt, target = rendered[place]
         inputs = encode(processor, [prompt])
         ids = inputs["input_ids"][0]
-        own = len(
-            processor.tokenizer(style.target(by_id[name].report or Report()), add_special_tokens=False)["input_ids"]
-        )
+        own = len(processor.tokenizer(target, add_special_tokens=False)["input_ids"])
         height, width = _pixels(inputs, processor)
         here = {
-            "prompt": len(ids), "sample": len(ids) + own + 1, "images": len(prompt.images),
+            "prompt": len(ids), "sample": len(ids) + own + 1, "images": len(prompt.all_images),
             "image_tokens": int((ids == _image_token(processor)).sum()), "height": height, "width": width,
         }  # fmt: skip
         found = {key: max(value, here[key]) for key, value in found.items()}
@@ -313,9 +329,9 @@ def _pixels(inputs: Any, processor: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _report_tokens(studies: Sequence[Study], style: prompts.Style, processor: Any) -> list[int]:
-    """Return the lengths of the reports in tokens, their end included, shortest first."""
-    texts = [style.target(study.report) for study in studies if study.report]
+def _report_tokens(learned: Sequence[Lesson], style: prompts.Style, processor: Any) -> list[int]:
+    """Return the lengths of the targets in tokens, their end included, shortest first."""
+    texts = [one.target(style) for one in learned if one.study.report]
     chosen = {*_spread(texts, REPORTS), *sorted(texts, key=len)[-PROBES:]}
     return sorted(len(ids) + 1 for ids in processor.tokenizer(list(chosen), add_special_tokens=False)["input_ids"])
 

@@ -15,7 +15,7 @@ from wetread import prompts, rewards
 from wetread.errors import MissingError
 from wetread.models import inputs_of, transformers
 from wetread.runs.config import to_dict
-from wetread.training import adapters, guarding, loop, rewarding
+from wetread.training import adapters, guarding, lessons, loop, rewarding
 from wetread.training.card import Card
 from wetread.training.config import RlConfig
 from wetread.training.data import as_dataset, select
@@ -39,14 +39,16 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     given, config = config, config.in_completions()
     recipe = rewards.get(config.reward)
     inputs = config.inputs.over(inputs_of(config.model))
-    style = prompts.get(config.style, inputs)
+    guide = prompts.guide_of(config.model)
+    style = prompts.get(config.style, inputs, guide)
     _check(config)
     studies = select(config.data, config.seed)
-    config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch // config.group.rollouts))
+    asked, told = lessons.rollouts(studies, config.lessons, config.style)
+    config = replace(config, optim=config.optim.counted(len(asked), config.optim.batch // config.group.rollouts))
     run = loop.open_run(out, STAGE, to_dict(given))
     if loop.done(run, f"{STAGE}.done"):
         return out / "model"
-    run.event(f"{STAGE}.data", **studies.event())
+    run.event(f"{STAGE}.data", **studies.event(), **told)
     from wetread.training.grouped import GroupedTrainer
     from wetread.training.noise import own_streams
     from wetread.training.preparing import with_memory
@@ -69,7 +71,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         model=model,
         args=arguments,
         reward_funcs=[reward],
-        train_dataset=as_dataset(studies, style, with_target=False),
+        train_dataset=as_dataset(asked, style, with_target=False),
         processing_class=with_memory(processor),
         callbacks=[rewarding.Clock(), loop.Recorder(run, STAGE, on_step), *([guards] if guards else [])],
         peft_config=adapters.lora(model, config.adapter, dropout=False, freeze_vision=config.freeze_vision),
@@ -79,7 +81,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         guards.trainer = trainer
     if config.vllm.use == "none":
         own_streams(trainer, config.seed, config.group.max_new_tokens, config.group.temperature)
-    loop.run_trainer(trainer, run, folder, _order(config, len(studies), arguments))
+    loop.run_trainer(trainer, run, folder, _order(config, len(asked), arguments))
     kept = guards.restore(folder) if guards is not None else None
 
     card = Card(
@@ -90,6 +92,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         base=f"{Path(config.model).parent.name}/{Path(config.model).name}",
         samples=studies,
         inputs=inputs,
+        guide=guide,
         config=to_dict(given),
     )
     return adapters.finish(run, STAGE, config, trainer, processor, card)

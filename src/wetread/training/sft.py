@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from wetread import prompts
 from wetread.errors import ConfigError
 from wetread.models import inputs_of, tiny, transformers
-from wetread.records import Inputs, Report, Study
+from wetread.records import Inputs
 from wetread.runs.config import to_dict
-from wetread.training import adapters, guarding, loop
+from wetread.training import adapters, guarding, lessons, loop
 from wetread.training.card import Card
 from wetread.training.config import SftConfig
 from wetread.training.data import as_dataset, select
+from wetread.training.lessons import Lesson
 from wetread.training.sampling import Order
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     """
     loop.quiet()
     inputs = config.inputs.over(Inputs() if config.model == "tiny" else inputs_of(config.model))
-    style = prompts.get(config.style, inputs)
+    prompts.get(config.style, inputs)
     loop.check_batch(config.optim)
     if _warmup_steps(config):
         from wetread.training import warmup
@@ -50,11 +51,13 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         transformers.check(config.model)
     given = config
     studies = select(config.data, config.seed)
-    config = replace(config, optim=config.optim.counted(len(studies), config.optim.batch))
+    learned, guide, told = lessons.of(studies, config.lessons, config.style)
+    style = prompts.get(config.style, inputs, guide)
+    config = replace(config, optim=config.optim.counted(len(learned), config.optim.batch))
     run = loop.open_run(out, STAGE, to_dict(given))
     if loop.done(run, f"{STAGE}.done"):
         return out / "model"
-    run.event(f"{STAGE}.data", **studies.event())
+    run.event(f"{STAGE}.data", **studies.event(), **told)
     from trl.trainer.sft_config import SFTConfig as Arguments
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -70,7 +73,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
             on_step(done, total, numbers)
 
     labels = Labels.read(studies, most=config.tiny.vision_width) if _warmup_steps(config) else None
-    model, processor = starting_point(config, studies, style, labels)
+    model, processor = starting_point(config, learned, style, labels)
     if labels is not None:
         warm_up(model.model.vision_tower, processor, studies, labels, config, run, ahead)
     if config.freeze_vision and config.adapter.kind == "none":
@@ -93,7 +96,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     trainer = SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=as_dataset(studies, style, with_target=True),
+        train_dataset=as_dataset(learned, style, with_target=True),
         processing_class=with_memory(processor),
         callbacks=[recorder, *([guards] if guards else [])],
         peft_config=adapters.lora(model, config.adapter, dropout=True, freeze_vision=config.freeze_vision),
@@ -102,7 +105,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     keep_features(trainer, len({study.id for study in studies}), config.optim.steps * config.optim.batch)
     if guards is not None:
         guards.trainer = trainer
-    order = Order(len(studies), config.optim.batch, arguments.max_steps, config.seed, lengths=lengths(studies, style))
+    order = Order(len(learned), config.optim.batch, arguments.max_steps, config.seed, lengths=lengths(learned, style))
     loop.run_trainer(trainer, run, folder, order)
     kept = guards.restore(folder) if guards is not None else None
     if config.model == "tiny":
@@ -115,13 +118,14 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         base="random weights (tiny LLaVA)" if config.model == "tiny" else config.model,
         samples=studies,
         inputs=inputs,
+        guide=guide,
         config=to_dict(given),
     )
     return adapters.finish(run, STAGE, config, trainer, processor, card)
 
 
 def starting_point(
-    config: SftConfig, studies: Sequence[Study], style: prompts.Style, labels: Labels | None
+    config: SftConfig, learned: Sequence[Lesson], style: prompts.Style, labels: Labels | None
 ) -> tuple[Any, Any]:
     """Return (model, processor): the tiny policy built for these reports, or what ``config.model`` names.
 
@@ -129,9 +133,7 @@ def starting_point(
     """
     if config.model != "tiny":
         return adapters.load(config.model, config.adapter, config.compute)
-    texts = [
-        text for study in studies if study.report for text in (style.render(study).text, style.target(study.report))
-    ]
+    texts = [text for one in learned for text in (*one.prompt(style).texts, one.target(style))]
     slots = labels.layout() if labels is not None else None
     if slots and len(slots) + len(slots[0]) > config.tiny.vision_width:
         raise ConfigError(
@@ -147,10 +149,11 @@ def _warmup_steps(config: SftConfig) -> int:
     return config.tiny.warmup_steps if config.model == "tiny" else 0
 
 
-def lengths(studies: Sequence[Study], style: prompts.Style) -> list[int]:
-    """Return about how long each study's prompt and target are, in words; an image counts as ``IMAGE_WORDS``."""
-    asked = [style.render(study) for study in studies]
-    return [
-        len(prompt.text.split()) + IMAGE_WORDS * len(prompt.images) + len((study.report or Report()).text.split())
-        for prompt, study in zip(asked, studies, strict=True)
-    ]
+def lengths(learned: Sequence[Lesson], style: prompts.Style) -> list[int]:
+    """Return about how long the prompt and target of each lesson are, in words; an image counts as ``IMAGE_WORDS``."""
+    made = []
+    for one in learned:
+        prompt = one.prompt(style)
+        words = sum(len(text.split()) for text in (*prompt.texts, one.target(style)))
+        made.append(words + IMAGE_WORDS * len(prompt.all_images))
+    return made

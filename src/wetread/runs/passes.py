@@ -1,0 +1,90 @@
+"""Drafts in several passes: a first one, and reflections that correct it, until there is nothing left to correct."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wetread.models import Model, Progress
+from wetread.prompts import Style
+from wetread.records import Draft, Generation, Prompt, Sampling
+
+ROUNDS = 1
+"""Reflections after the first pass, by default."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How studies are drafted."""
+
+    style: str = ""
+    """Prompt style; empty: that of the model's training."""
+    rounds: int = ROUNDS
+    """Most reflections, where the style has any."""
+
+
+def generate(
+    model: Model,
+    style: Style,
+    asked: Sequence[Prompt],
+    sampling: Sampling,
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+) -> list[Generation]:
+    """Return one Generation a prompt, the last pass, with those before it as ``earlier``.
+
+    A study is reflected on while its last pass is complete, at most ``rounds`` times. It ends where a reflection finds no
+    error, leaves the report as it was, or cannot be read. A style of one pass is answered in one.
+
+    Parameters
+    ----------
+    model, style
+        Who answers, and how it is asked.
+    asked
+        Prompts of the first pass.
+    sampling
+        How it writes, in every pass.
+    rounds
+        Most reflections.
+    progress
+        Called with the number of studies whose first pass is done.
+    """
+    chains = [[one] for one in model.generate(asked, sampling, progress)]
+    drafts = [style.parse(chain[0]) for chain in chains]
+    open_ = [place for place, draft in enumerate(drafts) if _whole(draft)] if style.passes > 1 else []
+    for _ in range(rounds):
+        if not open_:
+            break
+        again = [style.again(asked[place], chains[place][-1].text) for place in open_]
+        going = []
+        for place, one in zip(open_, model.generate(again, sampling), strict=True):
+            chains[place].append(one)
+            draft = style.parse(one)
+            found = draft.thought.critique if draft.thought else None
+            if _whole(draft) and found and draft.report != drafts[place].report:
+                going.append(place)
+            drafts[place] = draft
+        open_ = going
+    return [
+        replace(chain[-1], earlier=tuple(chain[:-1]), seconds=round(sum(one.seconds for one in chain), 4))
+        for chain in chains
+    ]
+
+
+def read(style: Style, generation: Generation) -> Draft:
+    """Return the draft that stands: the last pass that is complete, else the last that has a report, else the last.
+
+    Its ``passes`` are all of them. A reflection that cannot be read thus never costs a study its first pass.
+    """
+    several = (*generation.earlier, generation)
+    drafts = [style.parse(replace(one, earlier=())) for one in several]
+    tokens = sum(one.tokens for one in several)
+    if len(drafts) == 1:
+        return replace(drafts[0], tokens=tokens)
+    stands = next((one for one in reversed(drafts) if _whole(one)), None)
+    stands = stands or next((one for one in reversed(drafts) if one.readable), drafts[-1])
+    return replace(stands, passes=tuple(drafts), tokens=tokens)
+
+
+def _whole(draft: Draft) -> bool:
+    return draft.parse == "complete" and draft.readable

@@ -1,0 +1,138 @@
+"""Lessons: a policy learns to think from traces, keeps its guide, and drafts with a perception."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from wetread import prompts
+from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.models import open_model
+from wetread.models.transformers import encode, messages
+from wetread.prompts import Guide
+from wetread.records import Generation, Report, Sampling
+from wetread.runs.config import build
+from wetread.runs.store import JsonLines, RunFolder
+from wetread.studies import folder
+from wetread.traces import writing
+from wetread.training import lessons, preflight, rl, sft
+from wetread.training.config import RlConfig, SftConfig
+from wetread.training.data import as_dataset, select
+
+SMALL = (
+    "tiny.image_size=64", "tiny.vision_width=40", "tiny.text_width=64", "tiny.text_layers=1", "tiny.vocabulary=600",
+    "optim.batch=8", "optim.rate=3e-3",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def traces(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("traces") / "traces"
+    studies = [study for study in folder.read(data) if study.split == "train"]
+    how = writing.How(Guide(writing.tree_of("pruned", studies, 2), knowledge=False))
+    writing.write(studies, how, RunFolder.open(out, "traces", writing.config(how, "phantom", "train")))
+    return out
+
+
+def config(data, traces, *more):
+    return build(
+        SftConfig, None, [f"data.path={data}", f"lessons={traces}", "style=reasoned", "optim.steps=6", *SMALL, *more]
+    )
+
+
+def test_every_sample_gets_its_thought_and_loss_is_on_the_last_turn(data, traces):
+    studies = select(config(data, traces).data)
+    learned, guide, told = lessons.of(studies, [str(traces)], "reasoned")
+    assert len(learned) == len(studies) == told["lessons"] and told["without"] == told["second_turns"] == 0
+    style = prompts.get("reflected", guide=guide)
+    second = [
+        lessons.Lesson(one.study, one.thought, "<think>Seen: clear</think>Findings: Clear.") for one in learned[:2]
+    ]
+    rows = as_dataset([*learned[:1], *second], style, with_target=True)
+    assert [turn["role"] for turn in rows[0]["prompt"]] == ["user"]
+    assert [turn["role"] for turn in rows[1]["prompt"]] == ["user", "assistant", "user"]
+    assert rows[0]["completion"][0]["content"].startswith("<think>\n") and len(rows[1]["completion"]) == 1
+    assert style.parse(Generation("s", rows[0]["completion"][0]["content"])).report
+
+
+def test_lessons_that_do_not_fit_are_refused(data, traces, tmp_path):
+    with pytest.raises(ConfigError, match="learned from lessons"):
+        sft.train(build(SftConfig, None, [f"data.path={data}", "style=reasoned", *SMALL]), tmp_path / "a")
+    with pytest.raises(ConfigError, match="no place for a thought"):
+        sft.train(config(data, traces, "style=direct"), tmp_path / "b")
+    with pytest.raises(MissingError, match="no lessons in"):
+        sft.train(config(data, tmp_path), tmp_path / "c")
+    other = tmp_path / "other"
+    how = writing.How(Guide(None))
+    studies = folder.read(data)[:3]
+    writing.write(studies, how, RunFolder.open(other, "traces", {}))
+    with pytest.raises(ConfigError, match="guides that differ"):
+        lessons.read([str(traces), str(other)])
+    changed = [s for s in folder.read(data) if s.split == "train"]
+    with pytest.raises(UsageError, match="none of the"):
+        lessons.of([replace(one, report=Report("Another report.")) for one in changed], [str(traces)], "reasoned")
+
+
+@pytest.mark.slow
+def test_a_policy_that_thinks_is_trained_kept_and_drafts(data, traces, tmp_path):
+    given = config(data, traces)
+    said = preflight.look(given)
+    assert said.rows["lessons"].endswith("0 studies without one") and not said.problems, said.problems
+    model = sft.train(given, tmp_path / "sft")
+    (event,) = [one for one in JsonLines(tmp_path / "sft" / "events.jsonl").read() if one["event"] == "sft.data"]
+    assert event["lessons"] == event["samples"] and event["without"] == 0
+    manifest = json.loads((model / "wetread.json").read_text())
+    assert manifest["style"] == "reasoned" and Guide.from_json(manifest["guide"]).tree.reports
+    policy = open_model(str(model))
+    style = prompts.of(policy)
+    assert style.guide == Guide.from_json(manifest["guide"])
+    study = folder.read(data)[0]
+    prompt = style.render(study)
+    (written,) = policy.generate([prompt], Sampling(max_new_tokens=40))
+    assert style.parse(written).parse in ("complete", "truncated", "malformed")
+    # A second turn is written after the first, with the images of both.
+    again = prompts.of(policy, "reflected").again(prompt, written.text, [study.images[0]])
+    assert [turn["role"] for turn in messages(again)] == ["user", "assistant", "user"]
+    assert encode(policy.processor, [again])["pixel_values"].shape[0] == len(prompt.images) + 1
+    assert policy.generate([again], Sampling(max_new_tokens=8))[0].stop in ("end", "length")
+    # RL goes on with style and guide; its reward sees the report alone.
+    more = [
+        "optim.batch=8",
+        "optim.steps=1",
+        "group.rollouts=4",
+        "group.max_new_tokens=24",
+        "guard.every=0",
+        "style=reasoned",
+    ]
+    made = rl.train(build(RlConfig, None, [f"data.path={data}", f"model={model}", *more]), tmp_path / "rl")
+    assert json.loads((made / "wetread.json").read_text())["guide"] == manifest["guide"]
+
+
+@pytest.mark.slow
+def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path):
+    from wetread.traces import reflecting
+
+    first = sft.train(config(data, traces, "optim.steps=2", "tiny.max_positions=1536"), tmp_path / "sft")
+    studies = [study for study in folder.read(data) if study.split == "train"]
+    guide = writing.guide_in(traces)
+    style = prompts.get("reflected", guide=guide)
+    samples = {
+        (study.id, 0): Generation(study.id, "<think>\nPleura: clear\n</think>\nFindings: The lungs are clear.")
+        for study in studies
+    }
+    made, tally = reflecting.build(studies, writing.accepted(traces), samples, style, guide, reflecting.Mix(draws=1))
+    reflecting.write(made, tally, guide, RunFolder.open(tmp_path / "wrong", "reflect", {}))
+    more = ["style=reflected", "optim.batch=8", "optim.steps=2", "group.rollouts=4", "group.max_new_tokens=24",
+            "guard.every=2", "guard.studies=4", "guard.act=warn", f"lessons={tmp_path / 'wrong'}"]  # fmt: skip
+    given = build(RlConfig, None, [f"data.path={data}", f"model={first}", *more])
+    assert not preflight.look(given).problems
+    rl.train(given, tmp_path / "rl")
+    (event,) = [one for one in JsonLines(tmp_path / "rl" / "events.jsonl").read() if one["event"] == "rl.data"]
+    assert event["second_turns"] == len(made)
+    with pytest.raises(ConfigError, match="corrects no draft"):
+        rl.train(
+            build(RlConfig, None, [f"data.path={data}", f"model={first}", *more, "style=reasoned"]), tmp_path / "a"
+        )
+    with pytest.raises(UsageError, match="no draft to be corrected"):
+        again = build(RlConfig, None, [f"data.path={data}", f"model={first}", *more, f"lessons={traces}"])
+        rl.train(again, tmp_path / "b")

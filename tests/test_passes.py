@@ -1,0 +1,123 @@
+"""Drafts in passes: when they end, which one stands, what is kept; and the perception tree with its evidence."""
+
+import json
+from dataclasses import replace
+
+from wetread import prompts
+from wetread.knowledge import extract
+from wetread.knowledge.pruning import whole
+from wetread.models import TemplateModel
+from wetread.prompts import Guide
+from wetread.records import Draft, Generation, Prompt, Report, Sampling
+from wetread.runs import draft as drafting
+from wetread.runs import evidence, passes
+from wetread.runs.draft import DraftRecord
+from wetread.runs.store import RunFolder
+from wetread.studies import folder
+
+STYLE = prompts.get("reflected", guide=Guide(whole()))
+FIRST = "<think>\nPleura: left pneumothorax\n</think>\nFindings: Left pneumothorax."
+FIXED = (
+    "<reflect>\nfalse finding: left pneumothorax\n</reflect>\n<think>\nPleura: clear\n</think>\nFindings: Clear lungs."
+)
+FINE = f"<reflect>\nno error\n</reflect>\n{FIRST}"
+
+
+class Spoken:
+    """A model that says what it is told to, pass by pass."""
+
+    name, style, guide = "spoken", "reflected", Guide(whole()).to_json()
+    inputs = TemplateModel().inputs
+
+    def __init__(self, *answers):
+        self.answers = answers
+        self.asked = []
+
+    def generate(self, asked, sampling, progress=None):
+        self.asked.append(asked)
+        said = self.answers[len(self.asked) - 1]
+        made = []
+        for place, prompt in enumerate(asked):
+            text = said[place] if isinstance(said, list) else said
+            stop = "error" if text is None else "length" if text.endswith("…") else "end"
+            made.append(
+                Generation(prompt.study, text or "", stop, tokens=5, seconds=1.0, error="" if text else "it broke")
+            )
+        return made
+
+
+def written(*answers, rounds=1, studies=1):
+    model = Spoken(*answers)
+    asked = [Prompt(str(n), "What is it?", ()) for n in range(studies)]
+    return model, passes.generate(model, STYLE, asked, Sampling(), rounds)
+
+
+def test_a_correction_stands_and_every_pass_is_kept():
+    model, (one,) = written(FIRST, FIXED)
+    draft = passes.read(STYLE, one)
+    assert draft.report == Report("Clear lungs.") and [p.report.findings for p in draft.passes] == [
+        "Left pneumothorax.",
+        "Clear lungs.",
+    ]
+    assert draft.thought.critique[0].said.name == "pneumothorax" and draft.passes[0].thought.critique is None
+    assert one.seconds == 2.0 and len(model.asked) == 2 and model.asked[1][0].turns[0].answer == FIRST
+    assert Generation.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert Draft.from_json(json.loads(json.dumps(draft.to_json()))) == draft
+
+
+def test_it_ends_where_nothing_is_wrong_or_nothing_changes_or_nothing_can_be_read():
+    assert len(written(FIRST, FINE, FIXED, rounds=3)[0].asked) == 2
+    assert len(written(FIRST, FIXED, FIXED, rounds=3)[0].asked) == 3, "the second correction changes nothing"
+    for broken in ("<reflect>hm</reflect>", "<reflect>false finding: left pneumoth…", None, "", "Findings: Else."):
+        model, (one,) = written(FIRST, broken, FIXED, rounds=3)
+        draft = passes.read(STYLE, one)
+        if broken != "Findings: Else.":
+            assert draft.report == Report("Left pneumothorax."), broken
+        assert len(model.asked) == 2 and len(draft.passes) == 2
+    for unreadable in ("<think>…", None):
+        model, (one,) = written(unreadable, FIXED)
+        assert len(model.asked) == 1 and not passes.read(STYLE, one).readable and not one.earlier
+    assert len(written(FIRST, FIXED, rounds=0)[0].asked) == 1
+
+
+def test_studies_go_on_by_themselves():
+    model, made = written([FIRST, "<think>…", FIRST], [FIXED, FINE], studies=3)
+    assert [len(one.earlier) for one in made] == [1, 0, 1] and [p.study for p in model.asked[1]] == ["0", "2"]
+
+
+def test_a_style_of_one_pass_is_asked_once():
+    model = Spoken(FIRST)
+    (one,) = passes.generate(model, prompts.get("reasoned"), [Prompt("0", "?", ())], Sampling(), 4)
+    assert len(model.asked) == 1 and not passes.read(prompts.get("reasoned"), one).passes
+
+
+def test_the_tree_says_where_a_finding_was_seen_and_where_it_is_stated():
+    text = "<think>\nPleura: mild left pleural effusion\nBones: scoliosis\n</think>\nFindings: Small left effusion. Cardiomegaly."
+    draft = prompts.get("reasoned", guide=Guide(whole())).parse(Generation("s", text))
+    made = evidence.tree(draft, extract(draft.report))
+    found = {one["name"]: one for branch in made for one in branch["findings"]}
+    assert found["pleural effusion"]["seen"] == "mild left pleural effusion"
+    assert draft.report.text[slice(*found["pleural effusion"]["stated"])].lower() == "effusion"
+    assert found["scoliosis"]["stated"] is None and found["cardiomegaly"]["seen"] is None
+    assert [branch["region"] for branch in made] == ["pleura", "heart and mediastinum", "bones"]
+
+
+def test_drafting_writes_passes_and_tree_and_takes_them_up_again(data, tmp_path):
+    studies = [replace(study, report=None) for study in folder.read(data)[:2]]
+    model = Spoken([FIRST, FIRST], [FIXED, FINE])
+    run = RunFolder.open(tmp_path / "run", "draft", {})
+    made = list(drafting.draft(studies, model, sampling=Sampling(), run=run))
+    assert [one.status for one in made] == ["drafted", "drafted"]
+    first = made[0].to_json()
+    assert first["report"]["findings"] == "Clear lungs." and len(first["draft"]["passes"]) == 2
+    assert {branch["region"] for branch in first["tree"]} >= {"lungs"} and made[1].to_json()["draft"]["thought"][
+        "critique"
+    ] == []
+    again = list(
+        drafting.draft(studies, Spoken(), sampling=Sampling(), run=RunFolder.open(tmp_path / "run", "draft", {}))
+    )
+    assert [one.to_json() for one in again] == [one.to_json() for one in made]
+    assert DraftRecord.from_json(json.loads(json.dumps(first))).to_json() == first
+    direct = Spoken("Findings: Clear lungs.")
+    (plain,) = drafting.draft(studies[:1], direct, sampling=Sampling(), way=passes.Way("direct"))
+    assert "draft" not in plain.to_json()
