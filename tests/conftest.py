@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports torch or the hub: they read these once.
@@ -41,6 +42,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "phantom"
     phantom.write(path, 60, seed=5, size=64)
     return path
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for torch, whose sums else depend on how many there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

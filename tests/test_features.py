@@ -14,17 +14,10 @@ from wetread.training.features import Features, TowerStates, digests
 from wetread.training.loop import TOWERS
 from wetread.training.sharing import share_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NEAR = 1e-5
 MICRO = ([0, 1], [1, 0, 2], [2, 2], [0])
 """Micro-batches of three images."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tower_of(model):

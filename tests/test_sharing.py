@@ -17,15 +17,8 @@ WHICH = [0, 1, 0, 1, 1, 0, 0, 1] * 2
 """Prompt of each rollout: groups need not lie together."""
 WORDS = [[5, 6, 7], [8, 9, 10, 11]]
 COMPLETION = 12
+pytestmark = pytest.mark.usefixtures("one_thread")
 NEAR = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def gradients(model):

@@ -33,16 +33,24 @@ def prior_frontal(prior: Prior) -> Image | None:
     return found[0] if found else None
 
 
+class OnePass:
+    """What styles share that write a draft once."""
+
+    passes = 1
+
+    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+        """Refuse: there is one pass (``UsageError``)."""
+        raise UsageError(f"{type(self).__name__} has one pass; only the style reflected corrects itself.")
+
+
 @dataclass(frozen=True)
-class DirectStyle:
+class DirectStyle(OnePass):
     """``Findings: … Impression: …`` straight after the question."""
 
     inputs: Inputs = field(default_factory=Inputs)
     """What of a study is shown."""
     guide: Guide | None = None
     """Not used: nothing is thought before the report."""
-
-    passes = 1
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the current images, then the prior's, the context, and the sections that are wanted.
@@ -54,6 +62,12 @@ class DirectStyle:
         sections
             Sections to ask for; by default those of the reference report, or both where there is none.
         """
+        return self.asked(study, sections)
+
+    def asked(
+        self, study: Study, sections: Sequence[str] | None, shown: str = "", before: str = "", after: str = ""
+    ) -> Prompt:
+        """Return the prompt with what another style shows above the form, and asks for ``before`` and ``after`` the report."""
         wanted = tuple(sections or (study.report.sections if study.report else ()) or BOTH)
         current, prior = self._images(study)
         form = " ".join(f"{name.capitalize()}: ..." for name in wanted)
@@ -61,7 +75,8 @@ class DirectStyle:
             f"Draft the {' and '.join(wanted)} of this chest radiograph.",
             _order(current, prior),
             self._context(study, current[0].view if len(current) + len(prior) == 1 else "unknown"),
-            f"Write: {form}",
+            shown,
+            f"Write: {before}{form}{after}",
         ]
         return Prompt(study.id, "\n".join(line for line in lines if line), (*current, *prior))
 
@@ -108,10 +123,6 @@ class DirectStyle:
     def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the report's one string, which is also what metrics see; there is no place for a thought."""
         return report.text
-
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
-        """Refuse: there is one pass (``UsageError``)."""
-        raise UsageError("the style direct has one pass; only reflected corrects itself.")
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft: sections by their headers, text without a header as findings.

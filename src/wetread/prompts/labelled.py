@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from wetread.errors import UsageError
 from wetread.knowledge import CHEXPERT14, extract, label_set
 from wetread.prompts import tags
-from wetread.prompts.direct import DirectStyle, split_sections
+from wetread.prompts.direct import DirectStyle, OnePass, split_sections
 from wetread.prompts.guide import Guide
-from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought
+from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study, Thought
 
 THINK, ANSWER = "think", "answer"
+FORM = f" </{THINK}> <{ANSWER}> a line for each label: present, absent or uncertain </{ANSWER}>"
 SET = "chexpert14"
 VALUES: Mapping[int, str] = {1: "present", -1: "uncertain", 0: "absent"}
 """Value of a label to the word for it."""
@@ -34,7 +34,7 @@ _LINE = re.compile(r"^[ \t*-]*([A-Za-z ]+?)[ \t*]*:[ \t*]*([A-Za-z]+)[ \t.*]*$",
 
 
 @dataclass(frozen=True)
-class LabelledStyle:
+class LabelledStyle(OnePass):
     """``<think>`` report ``</think><answer>`` labels ``</answer>``."""
 
     inputs: Inputs = field(default_factory=Inputs)
@@ -42,24 +42,15 @@ class LabelledStyle:
     guide: Guide = field(default_factory=Guide)
     """What perception is guided by."""
 
-    passes = 1
-
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the form asked for."""
-        prompt = DirectStyle(self.inputs).render(study, sections)
-        head, _, form = prompt.text.rpartition("\nWrite: ")
-        asked = f"Write: <{THINK}> {form} </{THINK}> <{ANSWER}> a line for each label: present, absent or uncertain </{ANSWER}>"
-        return replace(prompt, text="\n".join(line for line in (head, self.guide.question(), asked) if line))
+        return DirectStyle(self.inputs).asked(study, sections, self.guide.question(), f"<{THINK}> ", FORM)
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the completion for ``report``, with the labels of ``thought``, or else those that the report claims."""
         labels = thought.labels if thought and thought.labels is not None else labels_of(report)
         lines = "\n".join(f"{name}: {value}" for name, value in labels.items())
         return f"<{THINK}>\n{report.text}\n</{THINK}>\n<{ANSWER}>\n{lines}\n</{ANSWER}>"
-
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
-        """Refuse: there is one pass (``UsageError``)."""
-        raise UsageError("the style labelled has one pass; only reflected corrects itself.")
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft: the report of ``<think>``, the labels of ``<answer>``.

@@ -17,12 +17,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from wetread.errors import UsageError
 from wetread.knowledge import walk
 from wetread.prompts import tags
-from wetread.prompts.direct import DirectStyle
+from wetread.prompts.direct import DirectStyle, OnePass
 from wetread.prompts.guide import Guide
-from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought
+from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study, Thought
 
 TAG = "think"
 FORM = f"<{TAG}> what you see, region by region, and what it means </{TAG}>"
@@ -30,7 +29,7 @@ _REASONING = re.compile(r"^[ \t*#]*reasoning[ \t*]*:[ \t*]*", re.MULTILINE | re.
 
 
 @dataclass(frozen=True)
-class ReasonedStyle:
+class ReasonedStyle(OnePass):
     """``<think>`` perception and reasoning ``</think>`` before the report."""
 
     inputs: Inputs = field(default_factory=Inputs)
@@ -38,22 +37,13 @@ class ReasonedStyle:
     guide: Guide = field(default_factory=Guide)
     """What perception is guided by."""
 
-    passes = 1
-
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the tree where the guide shows it and the form asked for."""
-        prompt = DirectStyle(self.inputs).render(study, sections)
-        head, _, form = prompt.text.rpartition("\nWrite: ")
-        lines = [head, self.guide.question(), f"Write: {FORM} {form}"]
-        return replace(prompt, text="\n".join(line for line in lines if line))
+        return DirectStyle(self.inputs).asked(study, sections, self.guide.question(), f"{FORM} ")
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the completion for ``report`` after ``thought``; without one the report alone."""
         return f"{compose(thought)}\n{report.text}" if thought else report.text
-
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
-        """Refuse: there is one pass (``UsageError``)."""
-        raise UsageError("the style reasoned has one pass; only reflected corrects itself.")
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft with its thought.

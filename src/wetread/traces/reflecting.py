@@ -20,7 +20,7 @@ from wetread.prompts import Guide, Style
 from wetread.prompts.reasoned import understand
 from wetread.records import Correction, Draft, Finding, Generation, Report, Sampling, Study, Trace
 from wetread.runs.store import RunFolder, write_atomic
-from wetread.traces import rules, slips
+from wetread.traces import check, rules, slips
 from wetread.traces.writing import GUIDE, LINES
 
 SAMPLES = "samples"
@@ -180,7 +180,7 @@ def _slip(study: Study, trace: Trace, told: Sequence[Finding], style: Style, gui
     if made is None:
         return None
     report, findings = made
-    shown = findings if study.prior else tuple(replace(one, change="") for one in findings)
+    shown = findings if study.prior else tuple(map(check.timeless, findings))
     thought = understand(rules.write(study.id, shown, guide, seed=mix.seed), guide)
     first = style.target(report, thought)
     items = errors(told, Draft(study.id, report), study, guide)
