@@ -91,7 +91,7 @@ def test_an_undefined_value_stays_undefined():
 
 
 def test_what_cannot_be_paired_is_refused():
-    with pytest.raises(UsageError, match="3 trainings cannot be paired with 2"):
+    with pytest.raises(UsageError, match="2 trainings cannot be paired with 3"):
         seeds.paired("errors_total", [drawn(1)] * 3, [drawn(2)] * 2)
     with pytest.raises(UsageError, match="no training"):
         seeds.estimate("errors_total", [])
@@ -99,3 +99,35 @@ def test_what_cannot_be_paired_is_refused():
         seeds.estimate("errors_total", [drawn(1), drawn(1, n=5)])
     with pytest.raises(UsageError, match="no metric or guard"):
         seeds.estimate("errors", [drawn(1)])
+
+
+def test_several_metrics_together_are_the_mean_of_their_gains_and_less_may_be_better():
+    few, many = [errors([1.0, 2.0, 1.0, 0.0])], [errors([2.0, 2.0, 2.0, 2.0])]
+    good, bad = [f1([(2, 1, 1), (1, 0, 0), (3, 1, 0), (1, 1, 1)])], [f1([(1, 2, 2), (1, 1, 0), (2, 1, 1), (0, 1, 2)])]
+    alone = [
+        seeds.paired("errors_total", few, many).ratio,
+        seeds.paired("findings_f1", good, bad).ratio,
+    ]
+    found = seeds.together({"errors_total": few, "findings_f1": good}, {"findings_f1": bad, "errors_total": many})
+    assert found.overall.value == pytest.approx((-alone[0] + alone[1]) / 2)
+    assert found.each == pytest.approx((found.overall.value,))
+    assert found.overall.low < found.overall.value < found.overall.high
+    assert found.ratio is None
+
+
+def test_metrics_that_err_together_do_not_make_a_narrower_interval():
+    trainings, base = [drawn(seed, 1.0) for seed in range(3)], [drawn(seed, 1.1) for seed in range(3, 6)]
+    alone = seeds.together({"errors_total": trainings}, {"errors_total": base}, clusters=PATIENTS)
+    ratio = seeds.paired("errors_total", trainings, base, clusters=PATIENTS)
+    assert (alone.overall.low, alone.overall.high) == pytest.approx((-ratio.ratio_high, -ratio.ratio_low))
+    twice = dict.fromkeys(("errors_total", "errors_significant"), trainings)
+    both = seeds.together(twice, dict.fromkeys(twice, base), clusters=PATIENTS)
+    assert (both.overall.low, both.overall.high) == pytest.approx((alone.overall.low, alone.overall.high))
+
+
+def test_other_metrics_on_either_side_are_refused():
+    one = {"errors_total": [drawn(0)]}
+    with pytest.raises(UsageError, match="give the same ones"):
+        seeds.together(one, {"findings_f1": [drawn(0)]})
+    with pytest.raises(UsageError, match="give the same ones"):
+        seeds.together({}, {})

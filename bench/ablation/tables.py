@@ -70,6 +70,11 @@ class Setting:
             metric, a.of(metric, keep), b.of(metric, keep), clusters=clusters, resamples=resamples, seed=seed
         )
 
+    def together(self, a: Drafted, b: Drafted, metrics: Sequence[str]) -> SeedPaired:
+        """Return the mean relative gain of a over b in several metrics with its interval."""
+        sides = [{metric: one.of(metric) for metric in metrics} for one in (a, b)]
+        return seeds.together(*sides, clusters=self.clusters, resamples=self.resamples, seed=self.seed)
+
 
 def title(metric: str) -> str:
     """Return the heading of a metric, with its better direction."""

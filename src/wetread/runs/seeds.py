@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wetread import metrics
 from wetread.errors import UsageError
 from wetread.metrics.entry import Aggregation
 from wetread.records import Score
@@ -93,20 +94,10 @@ def paired(
     with one training is held against every one of the other's. Parameters and errors as in ``estimate``; ``UsageError`` also
     where both have several trainings and not equally many.
     """
-    count = max(len(first), len(second))
-    for side in (first, second):
-        if len(side) not in (1, count):
-            raise UsageError(
-                f"{len(first)} trainings cannot be paired with {len(second)}; give as many of both, or one."
-            )
-    aggregation = compare.aggregation_of(name)
-    kept = _kept([first, second])
+    count, kept = _count([first, second]), _kept([first, second])
     if not kept:
         return SeedPaired(Paired(None, None, None, None, 0), (None,) * count, None, None, None)
-    keys = aggregation.keys([one[study] for side in (first, second) for one in side for study in kept])
-    sides = [_sums(aggregation, side, kept, keys, clusters) for side in (first, second)]
-    sides = [np.repeat(side, count, axis=0) if len(side) < count else side for side in sides]
-    at, values = _values(aggregation, sides, resamples, seed)
+    at, values = _sides(name, (first, second), kept, count, clusters, resamples, seed)
     differences = values[0] - values[1]
     low, high = compare.percentiles(differences)
     mean = float(np.mean(at[0] - at[1]))
@@ -121,6 +112,68 @@ def paired(
         ratio if known else None,
         *(ends if known else (None, None)),
     )
+
+
+def together(
+    first: Mapping[str, Trainings],
+    second: Mapping[str, Trainings],
+    *,
+    clusters: Mapping[str, str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> SeedPaired:
+    """Return the mean relative gain of the first system over the second in several metrics, as one number.
+
+    A metric's gain is first over second, minus 1, with its sign turned where less is better, so that more than 0 is better
+    in every metric. A resample draws the same trainings and patients for all of them: their errors go together, and the
+    interval of the mean is not that of independent metrics. Metrics of another scale weigh the same here; read the single
+    ones beside it.
+
+    Parameters
+    ----------
+    first, second
+        Metric to the scores of each training, the same metrics in both; a study counts that has a value in all of them.
+    clusters, resamples, seed
+        As in ``paired``.
+
+    Returns
+    -------
+    SeedPaired
+        Mean gain, 0.1 for 10 percent; ``ratio`` is None.
+
+    Raises
+    ------
+    UsageError
+        No metric, other metrics in one than in the other, or as in ``paired``.
+    """
+    if not first or set(first) != set(second):
+        raise UsageError(
+            f"the metrics {sorted(first)} and {sorted(second)}; give the same ones, at least one, of both systems."
+        )
+    every = [side[name] for side in (first, second) for name in sorted(first)]
+    count, kept = _count(every), _kept(every)
+    if not kept:
+        return SeedPaired(Paired(None, None, None, None, 0), (None,) * count, None, None, None)
+    gains, resampled = [], []
+    for name in sorted(first):
+        at, values = _sides(name, (first[name], second[name]), kept, count, clusters, resamples, seed)
+        sign = 1.0 if metrics.get(name).spec.better == "higher" else -1.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gains.append(sign * (at[0] / at[1] - 1))
+            resampled.append(sign * (values[0] / values[1] - 1))
+    each, means = np.mean(gains, axis=0), np.mean(resampled, axis=0)
+    low, high = compare.percentiles(means)
+    overall = Paired(_plain(float(np.mean(each))), low, high, compare.bootstrap_p(means), len(kept))
+    return SeedPaired(overall, tuple(_plain(float(one)) for one in each), None, None, None)
+
+
+def _count(sides: Sequence[Trainings]) -> int:
+    """Return how many trainings are paired; refuse what cannot be."""
+    count = max(map(len, sides))
+    for side in sides:
+        if len(side) not in (1, count):
+            raise UsageError(f"{len(side)} trainings cannot be paired with {count}; give as many of both, or one.")
+    return count
 
 
 def _kept(sides: Sequence[Trainings]) -> list[str]:
@@ -147,6 +200,23 @@ def _sums(
             for one in trainings
         ]
     )
+
+
+def _sides(
+    name: str,
+    sides: Sequence[Trainings],
+    kept: Sequence[str],
+    count: int,
+    clusters: Mapping[str, str] | None,
+    resamples: int,
+    seed: int,
+) -> tuple[list[Floats], list[Floats]]:
+    """Return what ``_values`` does for a metric; a side of one training stands beside each of the other's."""
+    aggregation = compare.aggregation_of(name)
+    keys = aggregation.keys([one[study] for side in sides for one in side for study in kept])
+    sums = [_sums(aggregation, side, kept, keys, clusters) for side in sides]
+    sums = [np.repeat(side, count, axis=0) if len(side) < count else side for side in sums]
+    return _values(aggregation, sums, resamples, seed)
 
 
 def _values(
