@@ -224,3 +224,21 @@ def test_the_command_writes_a_folder(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as end:
         main(["traces", "data", "--out", "none", "--words", "1"])
     assert end.value.code == EXIT_SOME_FAILED and "rejected, length" in capsys.readouterr().out
+
+
+def test_what_the_tree_has_no_place_for_is_named_counted_and_kept(studies, tmp_path):
+    few = [study for study in studies if study.report][:30]
+    tree = prune([extract(study.report) for study in few], least=1000)  # urgent findings alone
+    tally = writing.write(few, writing.How(Guide(tree)), RunFolder.open(tmp_path, "traces", {}))
+    wanted = {
+        study.id: {f.name for f in extract(study.report) if f.presence != "absent" and f.name not in tree}
+        for study in few
+    }
+    assert tally.rejected == 0 and any(wanted.values())
+    for trace in writing.accepted(tmp_path).values():
+        assert wanted[trace.study] <= set(trace.thought.outside)
+        assert ("Other:" in trace.thought.text) == bool(trace.thought.outside)
+    names = {name for several in wanted.values() for name in several}
+    assert names <= set(tally.to_json()["outside"])
+    again = writing.write(few, writing.How(Guide(tree)), RunFolder.open(tmp_path, "traces", {}))
+    assert again.to_json() == tally.to_json()

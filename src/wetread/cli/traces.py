@@ -71,5 +71,8 @@ def _summary(tally: Tally) -> None:
     typer.echo(f"{tally.accepted} of {tally.accepted + tally.rejected} traces accepted{share}")
     for kind, count in said["faults"].items():
         typer.echo(f"  rejected, {kind}: {count}")
+    if said["outside"]:
+        told = ", ".join(f"{name} {count}" for name, count in list(said["outside"].items())[:_SHOWN])
+        typer.echo(f"  the tree has no place for: {told} (kept under the walk's last heading)")
     for name, counts in list(said["findings"].items())[:_SHOWN]:
         typer.echo(f"  {name}: {counts['accepted']} of {counts['all']}")

@@ -42,6 +42,8 @@ class Tally:
     """Kind of fault to rejected traces that have one; a trace may have several."""
     findings: dict[str, list[int]] = field(default_factory=dict)
     """Finding that the report claims to [accepted, all]; a filter that rejects the abnormal makes the set a healthy one."""
+    outside: Counter[str] = field(default_factory=Counter)
+    """Finding for which the tree has no place to traces that name it nevertheless, under a heading of its own."""
     words: list[int] = field(default_factory=list)
     """Words of each accepted trace."""
 
@@ -50,6 +52,7 @@ class Tally:
         self.accepted += trace.accepted
         self.rejected += not trace.accepted
         self.kinds.update({fault.partition(":")[0] for fault in trace.faults})
+        self.outside.update(trace.thought.outside if trace.thought is not None else ())
         for name in set(claimed) or {"(none)"}:
             counts = self.findings.setdefault(name, [0, 0])
             counts[0] += trace.accepted
@@ -69,6 +72,7 @@ class Tally:
                 name: {"accepted": good, "all": every}
                 for name, (good, every) in sorted(self.findings.items(), key=lambda one: (-one[1][1], one[0]))
             },
+            "outside": dict(self.outside.most_common()),
             "words": {"mean": sum(self.words) / len(self.words), "most": max(self.words)} if self.words else None,
         }
 
