@@ -91,9 +91,10 @@ def test_a_policy_that_thinks_is_trained_kept_and_drafts(data, traces, tmp_path)
     (written,) = policy.generate([prompt], Sampling(max_new_tokens=40))
     assert style.parse(written).parse in ("complete", "truncated", "malformed")
     # A second turn is written after the first, with the images of both.
-    again = prompts.of(policy, "reflected").again(prompt, written.text, [study.images[0]])
+    policy.inputs = replace(policy.inputs, closer="again")
+    again = prompts.of(policy, "reflected").again(prompt, written.text)
     assert [turn["role"] for turn in messages(again)] == ["user", "assistant", "user"]
-    assert encode(policy.processor, [again])["pixel_values"].shape[0] == len(prompt.images) + 1
+    assert encode(policy.processor, [again])["pixel_values"].shape[0] == len(prompt.images) + 4
     assert policy.generate([again], Sampling(max_new_tokens=8))[0].stop in ("end", "length")
     # RL goes on with style and guide; its reward sees the report alone.
     more = [
@@ -136,3 +137,25 @@ def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path):
     with pytest.raises(UsageError, match="no draft to be corrected"):
         again = build(RlConfig, None, [f"data.path={data}", f"model={first}", *more, f"lessons={traces}"])
         rl.train(again, tmp_path / "b")
+
+
+def test_a_tower_learns_to_read_closer_views_beside_whole_images(data, tmp_path):
+    import torch
+
+    from wetread.models import tiny
+    from wetread.prompts import closer
+    from wetread.training.warmup import Labelled
+
+    studies = folder.read(data)[:3]
+    config = tiny.TinyConfig(image_size=64)
+    processor = tiny.build_processor(tiny.build_tokenizer(["a report"], config), config)
+    vectors = torch.eye(3)
+    plain, near = (Labelled(studies, processor, vectors, near=given) for given in (False, True))
+    assert len(plain) == 3 and len(near) == 3 * 2 * len(closer.VIEWS)
+    each = len(closer.VIEWS)
+    for number in range(3):
+        rows = [near[number * 2 * each + view] for view in range(2 * each)]
+        assert all(torch.equal(row["labels"], vectors[number]) for row in rows)
+        whole = plain[number]["pixel_values"]
+        assert all(torch.equal(row["pixel_values"], whole) for row in rows[:each])
+        assert len({row["pixel_values"].sum().item() for row in rows[each:]} | {whole.sum().item()}) == each + 1

@@ -130,8 +130,8 @@ def test_the_tree_and_its_knowledge_can_be_shown(tmp_path):
     assert "Pleura: " in shown and "Keep in mind" in shown and "Pleura" not in plain
     assert "<think>" in plain and plain.splitlines()[-1].startswith("Write: <think>")
     first = prompts.get("reflected", guide=GUIDE)
-    prompt = first.again(first.render(study), "an answer", [study.images[0]])
-    assert prompt.turns[0].answer == "an answer" and prompt.all_images == (*prompt.images, study.images[0])
+    prompt = first.again(first.render(study), "an answer")
+    assert prompt.turns[0].answer == "an answer" and prompt.all_images == prompt.images
     assert first.again(prompt, "another").turns[0].answer == "another" and len(first.again(prompt, "b").turns) == 1
 
 
@@ -140,3 +140,41 @@ def test_a_guide_is_kept_as_json_and_refuses_what_cannot_be():
     assert Guide.from_json(guide.to_json()) == guide and Guide.from_json({}) == Guide()
     with pytest.raises(ConfigError, match="Allowed: none, said, every"):
         Guide(negatives="some")
+
+
+def test_a_second_look_is_closer_where_inputs_say_so(tmp_path):
+    from wetread.models.transformers import messages
+    from wetread.prompts import closer
+    from wetread.records import Inputs
+    from wetread.studies import phantom
+    from wetread.studies.folder import read
+
+    phantom.write(tmp_path / "p", 6, seed=1, size=100)
+    study = next(one for one in read(tmp_path / "p") if one.prior)
+    plain, again, always = (
+        prompts.get("reflected", Inputs(prior="both", closer=when), GUIDE) for when in ("none", "again", "always")
+    )
+    frontal, prior = plain.render(study).images
+    assert again.render(study) == plain.render(study)
+    names = [view.name for view in closer.views(frontal)]
+    shown = again.again(again.render(study), "a draft")
+    assert [image.name for image in shown.turns[0].images] == names and "closer" in shown.turns[0].question
+    assert [sum(part["type"] == "image" for part in turn["content"]) for turn in messages(shown)] == [2, 0, 4]
+    first = always.render(study)
+    assert [image.name for image in first.images] == [frontal.name, *names, prior.name]
+    assert "closer PA, closer PA" in first.text or "closer AP, closer AP" in first.text
+    assert not always.again(first, "a draft").turns[0].images
+    whole, parts = frontal.pixels(), [view.pixels() for view in closer.views(frontal)]
+    assert {part.shape for part in parts} == {(60, 60)}
+    assert (parts[0] == whole[:60, :60]).all() and (parts[3] == whole[40:, 40:]).all()
+    assert closer.views(study.images[0].from_json(study.images[0].to_json()))[0].load is None
+
+
+def test_what_is_shown_says_whether_it_is_closer():
+    from wetread.errors import ConfigError
+    from wetread.records import Inputs
+
+    assert "closer" not in Inputs().words and "second look" in Inputs(closer="again").words
+    assert Inputs.from_json(Inputs(closer="always").to_json()).closer == "always"
+    with pytest.raises(ConfigError, match="closer='twice' is not allowed"):
+        Inputs(closer="twice")

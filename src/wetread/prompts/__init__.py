@@ -8,7 +8,7 @@ from typing import Protocol
 from wetread.models.base import Model
 from wetread.models.base import guide_of as said_of
 from wetread.prompts.guide import Guide
-from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought
+from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study, Thought
 from wetread.registry import Registry
 
 __all__ = ["STYLES", "Guide", "Style", "get", "guide_of", "of"]
@@ -28,7 +28,7 @@ class Style(Protocol):
         """Return the completion that a model should have written for ``report``."""
         ...
 
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+    def again(self, prompt: Prompt, answer: str) -> Prompt:
         """Return the prompt of the pass after ``answer``; ``UsageError`` where the style has but one pass."""
         ...
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wetread.errors import UsageError
+from wetread.prompts import closer
 from wetread.prompts.guide import Guide
 from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study, Thought
 
@@ -38,7 +39,7 @@ class OnePass:
 
     passes = 1
 
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+    def again(self, prompt: Prompt, answer: str) -> Prompt:
         """Refuse: there is one pass (``UsageError``)."""
         raise UsageError(f"{type(self).__name__} has one pass; only the style reflected corrects itself.")
 
@@ -70,15 +71,16 @@ class DirectStyle(OnePass):
         """Return the prompt with what another style shows above the form, and asks for ``before`` and ``after`` the report."""
         wanted = tuple(sections or (study.report.sections if study.report else ()) or BOTH)
         current, prior = self._images(study)
+        near = closer.views(current[0]) if self.inputs.closer == "always" else ()
         form = " ".join(f"{name.capitalize()}: ..." for name in wanted)
         lines = [
             f"Draft the {' and '.join(wanted)} of this chest radiograph.",
-            _order(current, prior),
-            self._context(study, current[0].view if len(current) + len(prior) == 1 else "unknown"),
+            _order(current, near, prior),
+            self._context(study, current[0].view if len(current) + len(near) + len(prior) == 1 else "unknown"),
             shown,
             f"Write: {before}{form}{after}",
         ]
-        return Prompt(study.id, "\n".join(line for line in lines if line), (*current, *prior))
+        return Prompt(study.id, "\n".join(line for line in lines if line), (*current, *near, *prior))
 
     def _images(self, study: Study) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
         """Return the current images and the prior's, as many as are shown."""
@@ -169,10 +171,11 @@ def split_sections(text: str) -> Report:
     return Report(**cleaned)
 
 
-def _order(current: Sequence[Image], prior: Sequence[Image]) -> str:
+def _order(current: Sequence[Image], near: Sequence[Image], prior: Sequence[Image]) -> str:
     """Return what the images are, in the order in which they are given; nothing where there is but one."""
-    if len(current) + len(prior) == 1:
+    if len(current) + len(near) + len(prior) == 1:
         return ""
-    named = [("current", image) for image in current] + [("prior", image) for image in prior]
+    named = [("current", image) for image in current] + [("closer", image) for image in near]
+    named += [("prior", image) for image in prior]
     told = [when if image.view == "unknown" else f"{when} {image.view}" for when, image in named]
     return f"Images in order: {', '.join(told)}."

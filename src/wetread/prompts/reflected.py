@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from wetread.knowledge import critique
-from wetread.prompts import tags
+from wetread.prompts import closer, tags
 from wetread.prompts.guide import Guide
 from wetread.prompts.reasoned import ReasonedStyle
-from wetread.records import Draft, Generation, Image, Inputs, Prompt, Report, Study, Thought, Turn
+from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study, Thought, Turn
 
 REFLECT = "reflect"
 QUESTION = f"Check this draft against the images. Write: <{REFLECT}> what is wrong, or {critique.NOTHING} </{REFLECT}>, then all of it again, corrected."
-CLOSER = "The images again, closer."
+CLOSER = "The frontal image again, closer."
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,19 @@ class ReflectedStyle:
         """Return the first pass's prompt: the reasoned style's."""
         return ReasonedStyle(self.inputs, self.guide).render(study, sections)
 
-    def again(self, prompt: Prompt, answer: str, closer: Sequence[Image] = ()) -> Prompt:
+    def again(self, prompt: Prompt, answer: str) -> Prompt:
         """Return the prompt of the next pass.
 
         Parameters
         ----------
         prompt
-            The first pass's.
+            The first pass's, with the frontal image first; where ``inputs.closer`` is ``again``, closer views of it are shown.
         answer
             The completion of the pass before, as it was written; only the latest is kept, so that prompts do not grow.
-        closer
-            Images that are shown with the question.
         """
-        question = f"{CLOSER}\n{QUESTION}" if closer else QUESTION
-        return replace(prompt, turns=(Turn(answer, question, tuple(closer)),))
+        near = closer.views(prompt.images[0]) if self.inputs.closer == "again" else ()
+        question = f"{CLOSER}\n{QUESTION}" if near else QUESTION
+        return replace(prompt, turns=(Turn(answer, question, near),))
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the completion of the turn that ``thought`` belongs to: with its critique, where it has one."""

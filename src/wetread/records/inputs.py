@@ -11,6 +11,7 @@ from wetread.errors import ConfigError, nearest
 Shown = Literal["frontal", "all"]
 PriorShown = Literal["none", "report", "image", "both"]
 PriorSections = Literal["impression", "findings", "all"]
+Closer = Literal["none", "again", "always"]
 MOST_IMAGES = 16
 MOST_WORDS = 10_000
 
@@ -41,6 +42,8 @@ class Inputs:
     """Whether the age is told."""
     sex: bool = True
     """Whether the sex is told."""
+    closer: Closer = "none"
+    """Four closer views of the frontal image: ``again`` shows them to a second look, ``always`` from the first on."""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -80,13 +83,15 @@ class Inputs:
             "both": "the prior's frontal image and its report",
         }[self.prior]
         told = [name for name in ("indication", "comparison", "age", "sex") if getattr(self, name)]
-        return ", ".join([images, prior, *told])
+        closer = {"none": (), "again": ("closer views in a second look",), "always": ("closer views",)}[self.closer]
+        return ", ".join([images, *closer, prior, *told])
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "images": get_args(Shown),
     "prior": get_args(PriorShown),
     "prior_sections": get_args(PriorSections),
+    "closer": get_args(Closer),
 }
 
 
@@ -115,6 +120,8 @@ class InputConfig:
     """Whether the age is told."""
     sex: bool | None = None
     """Whether the sex is told."""
+    closer: Closer | None = None
+    """``none``, ``again`` or ``always``."""
 
     def over(self, base: Inputs) -> Inputs:
         """Return ``base`` with what is set here put in.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from wetread.knowledge import extract
 from wetread.metrics.findings import claims
 from wetread.models.transformers import to_picture
+from wetread.prompts import closer
 from wetread.prompts.direct import frontal
 from wetread.records import Study
 from wetread.runs.store import RunFolder
@@ -65,32 +66,43 @@ class Reader(nn.Module):
 
 
 class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Model-ready pixels and label vectors of studies; each image is decoded and processed once while memory lasts."""
+    """Model-ready pixels and label vectors of studies; each image is decoded and processed once while memory lasts.
 
-    def __init__(self, studies: Sequence[Study], processor: Any, vectors: Tensor) -> None:
+    With ``near`` every study comes twice as often as there are closer views: half the time whole, else as one of them, with
+    the same labels. What a view cannot show is then learned as what it is worth: no more than chance.
+    """
+
+    def __init__(self, studies: Sequence[Study], processor: Any, vectors: Tensor, *, near: bool = False) -> None:
         self.studies = studies
         self.processor = processor
         self.vectors = vectors
-        self._kept: dict[str, Tensor] = {}
+        self.each = 2 * len(closer.VIEWS) if near else 1
+        self._kept: dict[tuple[int, int], Tensor] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self.studies)
+        return len(self.studies) * self.each
 
     def __getitem__(self, place: int) -> dict[str, Tensor]:
-        return {"pixel_values": self._pixels(place), "labels": self.vectors[place]}
+        study, view = divmod(place, self.each)
+        return {"pixel_values": self._pixels(study, view), "labels": self.vectors[study]}
 
-    def _pixels(self, place: int) -> Tensor:
-        """Return (3, S, S); one half-precision channel is kept, since the three of a grey image are equal."""
-        study = self.studies[place]
-        if study.id in self._kept:
-            return self._kept[study.id].float().expand(3, -1, -1)
-        picture = to_picture(frontal(study).pixels())
-        pixels: Tensor = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"][0]
-        if self._bytes < CACHE_BYTES:
-            self._kept[study.id] = pixels[:1].half()
-            self._bytes += pixels[0].numel() * 2
-        return pixels
+    def _pixels(self, place: int, view: int) -> Tensor:
+        """Return (3, S, S) in half precision's values; of the three equal channels of a grey image one is kept.
+
+        Rounded the first time too, so that a warm-up that was killed sees what it would have seen.
+        """
+        key = place, max(0, view - len(closer.VIEWS) + 1)  # 0: whole
+        kept = self._kept.get(key)
+        if kept is None:
+            image = frontal(self.studies[place])
+            picture = to_picture((closer.views(image)[key[1] - 1] if key[1] else image).pixels())
+            pixels: Tensor = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"][0]
+            kept = pixels[:1].half()
+            if self._bytes < CACHE_BYTES:
+                self._kept[key] = kept
+                self._bytes += kept.nbytes
+        return kept.float().expand(3, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,9 @@ def warm_up(
     kept = run.path / "warmup.safetensors"
     if not loop.done(run, f"{STAGE}.done"):
         learner = copy.deepcopy(tower)  # what wraps it in training, hooks and all, goes with the copy
-        _train(learner, Labelled(studies, processor, labels.vectors), labels.names, config, run, on_step)
+        near = config.inputs.closer not in (None, "none")
+        data = Labelled(studies, processor, labels.vectors, near=near)
+        _train(learner, data, labels.names, config, run, on_step)
 
         def save() -> None:
             part = kept.with_suffix(".part")
