@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from ablation import arms, jobs, tables
+from ablation import arms, command, jobs, med_arms, tables
 
 from wetread.records import Score
 from wetread.runs.compare import Estimate
@@ -120,7 +120,7 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         test_limit=12,
         hack=2,
     )
-    page = unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
+    page = command.ablate(unirg_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
     text = page.read_text(encoding="utf-8")
     for arm in arms.TRAINED:
         assert f"| {arm} |" in text
@@ -138,5 +138,46 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         assert any(line.startswith("##") and heading in line for line in text.splitlines()), heading
     assert str(tmp_path) not in text
     capsys.readouterr()
-    unirg_ablation.ablate(plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
+    command.ablate(unirg_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
+    assert "done" not in capsys.readouterr().out and page.read_text(encoding="utf-8") == text
+
+
+def test_every_arm_that_thinks_has_what_it_learns_from():
+    import med_r2_ablation
+
+    plan = med_r2_ablation.QUICK
+    made = {one.name: one for one in med_arms.trainings(plan)}
+    written = {*med_arms.TRACES, "base-lessons", "reflections", "again"}
+    assert set(med_arms.PATHS) == {*med_arms.ROWS, *med_arms.JOINED, *med_arms.ANSWERS}
+    for path in med_arms.PATHS.values():
+        trained = [name for name in path if name in made]
+        assert set(path) - set(made) <= written
+        assert [made[name].start for name in trained] == ["base", *trained[:-1]]
+        assert all(set(made[name].lessons) <= {*path, "base-lessons"} for name in trained)
+    assert made["closer"].settings["inputs"] == {"closer": "always"} and plan.inputs["closer"] == "again"
+    assert all(made[name].settings["style"] == "reasoned" for name in med_arms.THINKS)
+    rewards = [made[med_arms.PATHS[arm][-1]].settings["reward"] for arm in (*med_arms.JOINED, med_arms.CONSISTENT)]
+    assert rewards == ["unirg_step2"] * 3 + ["self_consistent"]
+
+
+@pytest.mark.slow
+def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp_path, capsys):
+    import med_r2_ablation
+
+    small = dict.fromkeys(med_r2_ablation.QUICK.steps, 3)
+    plan = replace(
+        med_r2_ablation.QUICK, pretrain=200, studies=300, train=60, seeds=(0,), warmup=6, base=3, steps=small, test_limit=6,
+        rl={arm: (1, 1 if number[1] else 0) for arm, number in med_r2_ablation.QUICK.rl.items()},
+    )  # fmt: skip
+    page = command.ablate(med_r2_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
+    text = page.read_text(encoding="utf-8")
+    for arm in (*med_arms.ROWS, *med_arms.JOINED, *med_arms.ANSWERS):
+        assert f"| {arm} |" in text, arm
+    for heading in ("What each part adds", "The second look", "RL", "Labels and narrative", "learned from", "Compute"):
+        assert any(line.startswith("##") and heading in line for line in text.splitlines()), heading
+    pictures = [line.partition("](")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(pictures) == 2 and all((page.parent / one).stat().st_size > 5_000 for one in pictures)
+    assert str(tmp_path) not in text
+    capsys.readouterr()
+    command.ablate(med_r2_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
     assert "done" not in capsys.readouterr().out and page.read_text(encoding="utf-8") == text

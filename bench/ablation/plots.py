@@ -79,6 +79,22 @@ def pairs(path: Path, title: str, rows: Sequence[str], series: Mapping[str, Sequ
     _save(figure, path)
 
 
+def bars(path: Path, title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
+    """Draw numbers as horizontal bars, a row a name, the series below one another."""
+    figure, (axis,) = _figure(7, 1.2 + 0.32 * len(names))
+    width = 0.8 / len(series)
+    for number, (name, several) in enumerate(series.items()):
+        places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(names))]
+        axis.barh(places, several, width * 0.92, color=COLOURS[number], label=name)
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set_xlabel(title)
+    axis.grid(axis="x", color="#e5e5e5")
+    axis.set_axisbelow(True)
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
 def histogram(path: Path, title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
     """Draw shares as bars, the systems side by side."""
     figure, (axis,) = _figure(7, 3)

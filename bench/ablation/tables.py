@@ -9,6 +9,7 @@ from wetread.records import Score, Study
 from wetread.runs import evaluate, seeds
 from wetread.runs.compare import Estimate
 from wetread.runs.seeds import SeedPaired
+from wetread.runs.thinking import MEASURES
 
 NAMES: Mapping[str, str] = {
     "findings_f1": "finding F1 ↑", "findings_f1_macro": "finding F1, macro ↑", "findings_precision": "precision ↑",
@@ -78,11 +79,20 @@ class Setting:
 
 def title(metric: str) -> str:
     """Return the heading of a metric, with its better direction."""
-    if metric in NAMES:
-        return NAMES[metric]
+    return (
+        NAMES.get(metric)
+        or f"{metric.replace('_', ' ') if metric in MEASURES else metric} {_ARROWS[_better(metric)]}".strip()
+    )
+
+
+_ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+
+
+def _better(metric: str) -> str:
+    """Return the better direction of a metric or a measure; empty: it has none."""
     from wetread import metrics
 
-    return f"{metric} {'↑' if metrics.get(metric).spec.better == 'higher' else '↓'}"
+    return MEASURES[metric].better if metric in MEASURES else metrics.get(metric).spec.better
 
 
 def cell(one: Estimate, digits: int = 3) -> str:
@@ -115,14 +125,18 @@ def better(metric: str, one: SeedPaired) -> bool | None:
     """Whether the first is better with an interval that excludes 0; None where nothing is told either way."""
     if not excludes(one) or one.overall.value is None:
         return None
-    from wetread import metrics
-
-    return (one.overall.value > 0) == (metrics.get(metric).spec.better == "higher")
+    return (one.overall.value > 0) == (_better(metric) == "higher")
 
 
 def digits_of(metric: str) -> int:
     """Return how many digits a metric's numbers are shown with."""
-    return 2 if metric in ("errors_total", "errors_significant", "length_ratio", "cider_d") else 3
+    if metric == "tokens":
+        return 0
+    return (
+        2
+        if metric in ("errors_total", "errors_significant", "length_ratio", "cider_d", "fixed", "broken", "untouched")
+        else 3
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

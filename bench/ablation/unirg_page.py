@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation import arms, jobs, measure, planted, plots
+from ablation import arms, chains, measure, planted, plots
 from ablation import unirg_views as views
 from ablation.arms import Plan
-from ablation.jobs import Took
 from ablation.tables import (
     Drafted,
     Setting,
@@ -72,7 +68,7 @@ class Results:
     def folders(self, name: str, prior: str = "") -> list[Path]:
         """Return where a system's scores lie, a training after another."""
         several = [None] if name in (*evaluate.BASELINES, arms.BASE) else self.plan.seeds
-        return [measure.place(arms.scored(self.out, name, seed), self.group, prior) for seed in several]
+        return [measure.place(chains.scored(self.out, name, seed), self.group, prior) for seed in several]
 
     def system(self, name: str, prior: str = "", shown: str = "") -> Drafted:
         """Return a system by its name in the arms or the baselines."""
@@ -83,14 +79,14 @@ class Results:
         return [self.system(name) for name in (*evaluate.BASELINES, *arms.TRAINED)]
 
 
-def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path, flags: Sequence[str] = ()) -> Path:
-    """Write the page and its plots to the folder ``to`` and return the page; ``flags`` are those of the command."""
+def write(plan: Plan, out: Path, data: Path, origin: str, to: Path) -> Path:
+    """Write the page and its plots to the folder ``to`` and return the page; ``origin`` says where its numbers come from."""
     every = folder.read(data)
     groups = {group: Results(plan, out, group, measure.group(data, group, plan.test_limit)) for group in measure.GROUPS}
     seen, unseen = groups["seen"], groups["unseen"]
     found = {group: one.systems() for group, one in groups.items()}
     parts = [
-        _intro(plan, every, groups, _time(out, took), flags),
+        _intro(plan, every, groups, origin),
         _claim(groups, found),
         _main(plan, seen, found["seen"], to),
         _single(seen, found["seen"]),
@@ -113,37 +109,14 @@ def write(plan: Plan, out: Path, data: Path, took: Mapping[str, Took], to: Path,
     return page
 
 
-def _time(out: Path, took: Mapping[str, Took]) -> str:
-    """Return what all of it took: processor and wall time, and in how many calls."""
-    calls = jobs.calls(out)
-    spent = f"{sum(one.cpu for one in took.values()) / 60:.0f} processor minutes"
-    several = f" over {len(calls)} calls" if len(calls) > 1 else ""
-    return f"{sum(calls) / 60:.0f} minutes{several} ({spent}), single-thread processes side by side"
-
-
-def machine() -> str:
-    """Return system, processor, cores and versions."""
-    import torch
-
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    told = [f"{platform.system()} {platform.machine()}", model, f"{os.cpu_count()} cores"]
-    told += [f"Python {platform.python_version()}", f"torch {torch.__version__.partition('+')[0]}"]
-    return ", ".join(part for part in told if part)
-
-
-def _intro(plan: Plan, every: Sequence[Study], groups: Mapping[str, Results], spent: str, flags: Sequence[str]) -> str:
+def _intro(plan: Plan, every: Sequence[Study], groups: Mapping[str, Results], origin: str) -> str:
     splits = Counter(study.split for study in every)
     sizes = " and ".join(f"{len(one.studies)} of the {GROUPS[name]}" for name, one in groups.items())
-    command = " ".join(["python bench/unirg_ablation.py", "--out", f"runs/{NAME}", *flags])
     return "\n".join(
         (
             "# UniRG's ablation on phantom studies",
             "",
-            "Phantom data; nothing here is clinical, and no number here is UniRG's. "
-            f"Command: `{command}`, seeds {', '.join(map(str, plan.seeds))}, "
-            f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}; {spent}.",
+            f"Phantom data; nothing here is clinical, and no number here is UniRG's. {origin}",
             "",
             f"{len(every)} studies ({min(plan.train, splits['train'])} to train on, {splits['val']} for validation), and {plan.pretrain} of other patients for the base; test studies: {sizes}. "
             f"Every trained arm has {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}, the base one. A value is the mean of the seeds' corpus values; its 95% interval comes from "
@@ -274,7 +247,7 @@ def looks(out: Path, plan: Plan, training: str) -> list[list[Mapping[str, object
     for seed in plan.seeds:
         found = {
             one["step"]: one
-            for one in JsonLines(arms.place(out, training, seed) / "events.jsonl").read()
+            for one in JsonLines(chains.place(out, training, seed) / "events.jsonl").read()
             if one["event"] == "rl.look"
         }
         every.append([found[step] for step in sorted(found)])
@@ -376,7 +349,7 @@ def _hacks(out: Path) -> str:
 def _compute(plan: Plan, out: Path) -> str:
     rows = [
         [arm, " + ".join(arms.PATHS[arm]), f"{sum(each) / len(each):.1f}", ", ".join(f"{one:.1f}" for one in each)]
-        for arm, each in arms.minutes(plan, out).items()
+        for arm, each in chains.minutes(arms.PATHS, plan.seeds, out).items()
     ]
     return "\n\n".join(
         (

@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation import measure, planted
+from ablation import measure, planted, thinking
 from wetread.errors import GuardWarning
 from wetread.records import InputConfig
 from wetread.runs.config import build
 from wetread.runs.store import JsonLines
 
 Task = Mapping[str, Any]
-"""``do``: train, plant or score; and what that needs, see the functions below."""
+"""``do``: a key of ``DO``; and what that needs, see the functions."""
 
 
 def train(task: Task) -> None:
@@ -55,7 +55,16 @@ def score(task: Task) -> None:
             measure.make(data, task["model"], task["name"], studies, out, InputConfig(prior=prior))
 
 
-DO = {"train": train, "plant": plant, "score": score}
+DO = {
+    "train": train,
+    "plant": plant,
+    "score": score,
+    "trace": thinking.trace,
+    "reflect": thinking.reflect,
+    "think": thinking.think,
+}
+SCORING = ("score", "think")
+"""What is not training, and whose time does not count as an arm's."""
 
 
 def run(tasks: Sequence[Task], ledger: JsonLines) -> None:
@@ -65,7 +74,7 @@ def run(tasks: Sequence[Task], ledger: JsonLines) -> None:
         try:
             DO[task["do"]](task)
         finally:
-            if task["do"] != "score":
+            if task["do"] not in SCORING:
                 took = {"seconds": round(time.monotonic() - wall, 2), "cpu": round(time.process_time() - cpu, 2)}
                 ledger.append({"out": task["out"], **took})
 
