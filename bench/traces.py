@@ -55,13 +55,15 @@ def guides(tree: Tree) -> Mapping[str, Guide]:
     }
 
 
-def row(name: str, guide: Guide, found: Mapping[str, tuple[Finding, ...]]) -> tuple[str, list[str]]:
+def row(
+    name: str, guide: Guide, found: Mapping[str, tuple[Finding, ...]], reports: Mapping[str, Report]
+) -> tuple[str, list[str]]:
     """Return the line of a guide, and what did not pass."""
     kinds: Counter[str] = Counter()
     lost, words, outside = [], [], 0
     for study, findings in found.items():
         thought = understand(rules.write(study, tuple(map(check.timeless, findings)), guide), guide)
-        faults = check.faults(thought, check.Source(findings, prior=False), guide)
+        faults = check.faults(thought, check.Source(findings, False, reports[study].text), guide)
         words.append(len(thought.text.split()))
         outside += bool(thought.outside)
         kinds.update(fault.partition(":")[0] for fault in faults)
@@ -81,7 +83,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--lost", action="store_true", help="also print what did not pass")
     given = parser.parse_args()
-    found = {name: tuple(extract(report)) for name, report in read(given.data).items()}
+    reports = read(given.data)
+    found = {name: tuple(extract(report)) for name, report in reports.items()}
     tree = prune(found.values(), LEAST)
     print(
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}; "
@@ -93,7 +96,7 @@ def main() -> None:
     )
     every = []
     for name, guide in guides(tree).items():
-        line, lost = row(name, guide, found)
+        line, lost = row(name, guide, found, reports)
         every += [f"{name}: {one}" for one in lost]
         print(line, flush=True)
     if given.lost:

@@ -124,7 +124,7 @@ def test_a_draft_folder_of_another_model_is_refused(films, tmp_path):
     assert wetread(*arguments).returncode == 0
     done = wetread(*arguments, "--max-new-tokens", "7")
     assert done.returncode == 1
-    assert "max_new_tokens (was 192, now 7)" in one_line(done)
+    assert "max_new_tokens (was 0, now 7)" in one_line(done)
 
 
 def test_a_killed_draft_run_repeats_nothing_and_loses_nothing(tmp_path):

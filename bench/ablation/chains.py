@@ -20,6 +20,8 @@ DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
 TIMES = 4
 """Looks at an SFT after its start."""
+LONGEST = 420
+"""Most tokens of a pass that thinks; the longest trace and report have fewer."""
 LOOKS = {"studies": 160, "keep": "unirg_step1", "act": "warn"}
 """How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
 ORDER = 1000
@@ -84,7 +86,9 @@ def scored(out: Path, name: str, seed: int | None = None) -> Path:
     return out / "scores" / ("untrained" if seed is None else f"seed{seed}") / evaluate.slug(name)
 
 
-def minutes(paths: Mapping[str, Sequence[str]], seeds: Sequence[int], out: Path) -> Mapping[str, list[float]]:
+def minutes(
+    paths: Mapping[str, Sequence[str]], seeds: Sequence[int], out: Path, shared: Mapping[str, Path] | None = None
+) -> Mapping[str, list[float]]:
     """Return arm to the processor minutes of all that went into it, seed by seed.
 
     Parameters
@@ -93,11 +97,14 @@ def minutes(paths: Mapping[str, Sequence[str]], seeds: Sequence[int], out: Path)
         Arm to the names of its trainings, and of what was written for them.
     seeds, out
         The seeds, and where all of it lies.
+    shared
+        Name to the folder of what all seeds have in common, beside the base.
     """
+    shared = shared or {}
     spent: dict[str, float] = {}
     for file in sorted((out / "work").glob("*.jsonl")):
         spent |= work.took(file)
     return {
-        arm: [sum(spent[str(place(out, name, seed))] for name in path) / 60 for seed in seeds]
+        arm: [sum(spent[str(shared.get(name) or place(out, name, seed))] for name in path) / 60 for seed in seeds]
         for arm, path in paths.items()
     }

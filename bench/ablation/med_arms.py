@@ -144,6 +144,11 @@ def jobs(plan: Plan, out: Path) -> list[Job]:
     return made
 
 
+def shared(out: Path) -> Mapping[str, Path]:
+    """Return name to folder of the traces, which all seeds learn from."""
+    return {name: out / name for name in (*TRACES, "base-lessons")}
+
+
 class Tasks:
     """The tasks of a plan, which jobs are made of."""
 
@@ -201,11 +206,11 @@ class Tasks:
 
     def lessons(self, name: str, seed: int) -> Path:
         """Return the folder of traces, which all seeds share, or of a seed's reflections."""
-        return self.out / name if name in (*TRACES, "base-lessons") else place(self.out, name, seed)
+        return shared(self.out).get(name) or place(self.out, name, seed)
 
     def traces(self, name: str, data: str) -> dict[str, Any]:
-        """Return the task of writing traces; those of the base are those that the full arm learns from."""
-        how = TRACES.get(name, TRACES["traces-knows"])
+        """Return the task of writing traces; the base's have neither tree nor knowledge, so that it favours no walk."""
+        how = TRACES.get(name, TRACES["traces-free"])
         limit = self.plan.train if data == DATA else 0
         common = {
             "data": str(self.out / data),

@@ -290,7 +290,7 @@ def _written(plan: Plan, out: Path) -> str:
 def _compute(plan: Plan, out: Path) -> str:
     rows = [
         [arm, " + ".join(arms.PATHS[arm]), f"{sum(each) / len(each):.1f}", ", ".join(f"{one:.1f}" for one in each)]
-        for arm, each in chains.minutes(arms.PATHS, plan.seeds, out).items()
+        for arm, each in chains.minutes(arms.PATHS, plan.seeds, out, arms.shared(out)).items()
     ]
     return "\n\n".join(
         (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import measure
+from ablation.chains import LONGEST
 from wetread import prompts
 from wetread.knowledge import extract
 from wetread.knowledge.pruning import shuffled
@@ -23,8 +24,6 @@ from wetread.runs.store import RunFolder
 from wetread.studies import folder
 from wetread.traces import reflecting, writing
 
-LONGEST = 420
-"""Most tokens of a pass; the longest trace and report have fewer."""
 FIRST, BEST = "first", "best"
 """Folders beside a system's own for its first passes, and for the better of two of them."""
 LEAST = 5

@@ -63,27 +63,46 @@ DO = {
     "reflect": thinking.reflect,
     "think": thinking.think,
 }
+TICK = 20.0
+"""Seconds between notes of what a training has taken."""
 SCORING = ("score", "think")
 """What is not training, and whose time does not count as an arm's."""
 
 
 def run(tasks: Sequence[Task], ledger: JsonLines) -> None:
-    """Do the tasks in order."""
+    """Do the tasks in order, and note what each that trains has taken so far, every few seconds and at its end."""
     for task in tasks:
-        wall, cpu = time.monotonic(), time.process_time()
+        if task["do"] in SCORING:
+            DO[task["do"]](task)
+            continue
+        over = threading.Event()
+        noting = threading.Thread(target=_note, args=(task["out"], ledger, over), daemon=True)
+        noting.start()
         try:
             DO[task["do"]](task)
         finally:
-            if task["do"] not in SCORING:
-                took = {"seconds": round(time.monotonic() - wall, 2), "cpu": round(time.process_time() - cpu, 2)}
-                ledger.append({"out": task["out"], **took})
+            over.set()
+            noting.join()
+
+
+def _note(out: str, ledger: JsonLines, over: threading.Event) -> None:
+    wall, cpu, call = time.monotonic(), time.process_time(), f"{time.time():.3f}-{os.getpid()}"
+    while True:
+        last = over.wait(TICK)
+        took = {"seconds": round(time.monotonic() - wall, 2), "cpu": round(time.process_time() - cpu, 2)}
+        ledger.append({"out": out, "call": call, **took})
+        if last:
+            return
 
 
 def took(ledger: Path) -> dict[str, float]:
-    """Return training folder to processor seconds, all calls together."""
+    """Return training folder to processor seconds, all calls together, those that were killed too."""
+    calls: dict[tuple[str, str], float] = {}
+    for number, record in enumerate(JsonLines(ledger).read()):
+        calls[record["out"], record.get("call", str(number))] = record["cpu"]
     found: dict[str, float] = {}
-    for record in JsonLines(ledger).read():
-        found[record["out"]] = found.get(record["out"], 0.0) + record["cpu"]
+    for (out, _), cpu in calls.items():
+        found[out] = found.get(out, 0.0) + cpu
     return found
 
 

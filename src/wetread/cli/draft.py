@@ -40,7 +40,9 @@ def run(
     ),
     force: bool = typer.Option(False, "--force", help="Draft even where the header names another anatomy or modality."),
     batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
-    max_new_tokens: int = typer.Option(192, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
+    max_new_tokens: int = typer.Option(
+        0, "--max-new-tokens", min=0, max=8192, help="Longest draft, or pass of one, in tokens; 0: by its style."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> int:
     """Draft reports of radiographs. AI drafts for a radiologist to verify; research use only."""

@@ -36,7 +36,9 @@ def run(
     ),
     limit: int = typer.Option(0, "--limit", min=0, help="Score the first so many studies; 0: all."),
     batch: int = typer.Option(64, "--batch", min=1, max=4096, help="Studies generated at once."),
-    max_new_tokens: int = typer.Option(160, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
+    max_new_tokens: int = typer.Option(
+        0, "--max-new-tokens", min=0, max=8192, help="Longest draft, or pass of one, in tokens; 0: by its style."
+    ),
     resamples: int = typer.Option(2000, "--resamples", min=100, max=1_000_000, help="Bootstrap resamples."),
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of the bootstrap."),
     rounds: int = typer.Option(

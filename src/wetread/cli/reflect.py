@@ -19,7 +19,9 @@ def run(
     right: float = typer.Option(0.3, "--right", min=0.0, max=0.99, help="Share of lessons without an error."),
     slips: float = typer.Option(0.1, "--slips", min=0.0, max=1.0, help="Share of first passes made wrong on purpose."),
     batch: int = typer.Option(32, "--batch", min=1, max=4096, help="Studies drafted at once."),
-    max_new_tokens: int = typer.Option(384, "--max-new-tokens", min=1, max=8192, help="Longest first pass, in tokens."),
+    max_new_tokens: int = typer.Option(
+        0, "--max-new-tokens", min=0, max=8192, help="Longest first pass, in tokens; 0: by the style."
+    ),
     seed: int = typer.Option(0, "--seed", min=0, help="Seed of drawing and choosing."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> int:
@@ -49,7 +51,7 @@ def run(
     folder_ = RunFolder.open(out, "reflect", config, alone=True)
     opened = models.open_model(str(model), device=device)
     style = prompts.of(opened, "reflected")
-    sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens)
+    sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens or style.longest)
     with bar("first passes", len(studies) * draws) as line:
         samples = reflecting.sample(studies, opened, style, folder_, mix, sampling, line.advance)
     lessons, tally = reflecting.build(studies, known, samples, style, guide, mix)

@@ -28,7 +28,9 @@ def predict(
     sections: str = typer.Option("both", "--sections", help="What to predict: findings, impression or both."),
     out: Path | None = typer.Option(None, "--out", help="Run folder; a killed command continues there."),
     batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
-    max_new_tokens: int = typer.Option(256, "--max-new-tokens", min=1, max=8192, help="Longest draft, in tokens."),
+    max_new_tokens: int = typer.Option(
+        0, "--max-new-tokens", min=0, max=8192, help="Longest draft, or pass of one, in tokens; 0: by its style."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> int:
     """Draft every study of a ReXrank file. AI drafts for research; not for any use without a reader."""

@@ -52,7 +52,7 @@ def run(
     guide = Guide(chosen, knowledge, negatives)  # type: ignore[arg-type]
     endpoint = Endpoint.from_environment("wetread traces") if writer == "endpoint" else None
     how = writing.How(guide, endpoint, truth, seed, words)
-    run = RunFolder.open(out, "traces", writing.config(how, str(data), split))
+    run = RunFolder.open(out, "traces", writing.config(how, str(data), split), alone=True)
     if chosen is not None:
         chosen.save(out / "tree.json")
     usage = Usage()
@@ -62,7 +62,8 @@ def run(
     _summary(tally)
     if endpoint is not None:
         sys.stderr.write(f"asked {endpoint.model}: {usage.requests} requests\n")
-    return EXIT_OK if tally.accepted else EXIT_SOME_FAILED
+    failed = tally.kinds["endpoint"] or not tally.accepted
+    return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
 def _summary(tally: Tally) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wetread.errors import KnowledgeError, MissingError
+from wetread.errors import KnowledgeError, MissingError, nearest
 from wetread.knowledge.ontology import Knowledge, load
 from wetread.knowledge.tree import Branch, grow
 from wetread.records import Finding
@@ -96,6 +96,13 @@ class Tree:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise KnowledgeError(f"this is no perception tree ({type(error).__name__}: {error}).") from None
+        known = load()
+        foreign = [name for name in tree.names if tree.modality == known.modality and name not in known]
+        if foreign:
+            raise KnowledgeError(
+                f"the perception tree has {foreign[0]!r}, which the knowledge file does not.{nearest(foreign[0], known.findings)} "
+                "Correct it, or open it with the extension that it was grown from."
+            )
         if data.get("digest", tree.digest) != tree.digest:
             raise KnowledgeError(
                 f"the perception tree's digest is {data['digest']}, but its branches give {tree.digest}; make the tree "
@@ -105,7 +112,9 @@ class Tree:
 
     def save(self, path: Path) -> None:
         """Write the tree into a JSON file."""
-        path.write_text(json.dumps(self.to_json(), indent=1) + "\n", "utf-8")
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(self.to_json(), indent=1) + "\n", "utf-8")
+        part.replace(path)
 
     @classmethod
     def open(cls, path: Path) -> Tree:

@@ -19,6 +19,8 @@ class Style(Protocol):
 
     passes: int
     """Passes that it has at most: 1, or 2 where a pass may be corrected by the next."""
+    longest: int
+    """Most tokens of a pass where nobody says it; the tiny policy's longest passes have a third less."""
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study. Pure; cannot fail on a valid Study."""

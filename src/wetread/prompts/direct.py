@@ -38,6 +38,7 @@ class OnePass:
     """What styles share that write a draft once."""
 
     passes = 1
+    longest = 192
 
     def again(self, prompt: Prompt, answer: str) -> Prompt:
         """Refuse: there is one pass (``UsageError``)."""

@@ -42,6 +42,8 @@ class LabelledStyle(OnePass):
     guide: Guide = field(default_factory=Guide)
     """What perception is guided by."""
 
+    longest = 256
+
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the form asked for."""
         return DirectStyle(self.inputs).asked(study, sections, self.guide.question(), f"<{THINK}> ", FORM)

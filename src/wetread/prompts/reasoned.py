@@ -37,6 +37,8 @@ class ReasonedStyle(OnePass):
     guide: Guide = field(default_factory=Guide)
     """What perception is guided by."""
 
+    longest = 448
+
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the tree where the guide shows it and the form asked for."""
         return DirectStyle(self.inputs).asked(study, sections, self.guide.question(), f"{FORM} ")

@@ -36,6 +36,7 @@ class ReflectedStyle:
     """What perception is guided by."""
 
     passes = 2
+    longest = 512
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the first pass's prompt: the reasoned style's."""

@@ -56,7 +56,7 @@ class Sampling:
     top_p: float = 1.0
     """Nucleus: the smallest set of tokens whose probability reaches this is sampled from."""
     max_new_tokens: int = 192
-    """Most tokens a completion may have."""
+    """Most tokens a completion may have; 0, where a prompt style writes: as many as that style usually needs."""
     batch_size: int = 32
     """Studies generated at once."""
     seed: int = 0

@@ -49,6 +49,8 @@ def generate(
     progress
         Called with the number of studies whose first pass is done.
     """
+    if not sampling.max_new_tokens:
+        sampling = replace(sampling, max_new_tokens=style.longest)
     chains = [[one] for one in model.generate(asked, sampling, progress)]
     drafts = [style.parse(chain[0]) for chain in chains]
     open_ = [place for place, draft in enumerate(drafts) if _whole(draft)] if style.passes > 1 else []
@@ -77,10 +79,10 @@ def read(style: Style, generation: Generation) -> Draft:
     Its ``passes`` are all of them. A reflection that cannot be read thus never costs a study its first pass.
     """
     several = (*generation.earlier, generation)
-    drafts = [style.parse(replace(one, earlier=())) for one in several]
+    drafts = [replace(style.parse(replace(one, earlier=())), tokens=one.tokens) for one in several]
     tokens = sum(one.tokens for one in several)
     if len(drafts) == 1:
-        return replace(drafts[0], tokens=tokens)
+        return drafts[0]
     stands = next((one for one in reversed(drafts) if _whole(one)), None)
     stands = stands or next((one for one in reversed(drafts) if one.readable), drafts[-1])
     return replace(stands, passes=tuple(drafts), tokens=tokens)

@@ -72,7 +72,9 @@ class JsonLines:
     def append_text(self, records: Iterable[str]) -> None:
         """Write records that are JSON already, a line each, and wait until they are on the disk."""
         self._repair()
-        data = "".join(record + "\n" for record in records).encode()
+        data = "".join(record + "\n" for record in records).encode(
+            errors="replace"
+        )  # half a character pair, from a model
         try:
             with self.path.open("ab") as file:
                 file.write(data)

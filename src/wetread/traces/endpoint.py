@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wetread.knowledge import Knowledge, load
+from wetread.knowledge.walk import Negatives
 from wetread.metrics.judges.client import Answer, Client, Endpoint, Unanswered, Usage
 from wetread.metrics.judges.judging import Unreadable, read_json
 from wetread.prompts.guide import Guide
@@ -32,8 +33,15 @@ WITH_TREE = """\
 A line is the title, a colon, and the findings in that region parted by semicolons, or the word clear. A finding is put as
 [no|possible|resolved] [new|increased|decreased|unchanged] [mild|moderate|severe] [left|right|bilateral] name[, place]
 with a name of this list where one fits, and no other words: {names}
-Write "no NAME" only for what the report denies. Findings that no region has go to a last line with the title Other.
+{denials} Findings that no region has go to a last line with the title Other.
 """
+
+DENIALS: Mapping[Negatives, str] = {
+    "none": "Never write what is not there.",
+    "said": 'Write "no NAME" only for what the report denies.',
+    "every": 'Write "no NAME" for every name of the list that the report does not claim, each in its region.',
+}
+"""What is asked for of that which is not there."""
 
 WITHOUT_TREE = """\
 "perception" has one line that begins with "Seen:" and names the findings parted by semicolons, or the word clear. A finding is put as
@@ -46,8 +54,8 @@ is most pressing. It names no finding that the report does not have.
 """
 
 _TAG = re.compile(r"<(?=\s*/?\s*report|/?s>|\|)", re.IGNORECASE)
-VERSION = "1"
-"""Changes with the prompt."""
+IN_A_ROW = 12
+"""So many questions without an answer, one after another, end the asking: the endpoint is gone."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,15 @@ def messages(question: Question, guide: Guide) -> list[dict[str, str]]:
         lines.append(WITHOUT_TREE)
     else:
         regions = "\n".join(f"- {branch.title}" for branch in guide.tree.branches)
-        lines.append(WITH_TREE.format(regions=regions, names=", ".join(guide.tree.names)))
+        lines.append(
+            WITH_TREE.format(
+                regions="\n".join(f"- {branch.title}: {', '.join(branch.names)}" for branch in guide.tree.branches)
+                if guide.negatives == "every"
+                else regions,
+                names=", ".join(guide.tree.names),
+                denials=DENIALS[guide.negatives],
+            )
+        )
     lines.append(REASONING)
     told = _known(question.findings, known) if guide.knowledge else ""
     if told:
@@ -139,20 +155,26 @@ async def write(
 ) -> AsyncIterator[Written]:
     """Yield what the endpoint writes, in the order in which answers come; a question that fails has a fault.
 
-    At most ``endpoint.concurrency`` are under way. After a refusal that all would meet (a wrong key, an unknown model) nobody
-    else is asked.
+    At most ``endpoint.concurrency`` are under way. After a refusal that all would meet (a wrong key, an unknown model), or
+    ``IN_A_ROW`` questions without an answer, nobody else is asked.
     """
     left = iter(questions)
-    hopeless = ""
+    hopeless, failed = "", 0
 
     async def ask(client: Client, question: Question) -> Written:
-        nonlocal hopeless
+        nonlocal hopeless, failed
         if hopeless:
             return Written(question.study, fault=f"endpoint: {hopeless}")
         try:
-            return Written(question.study, read(await client.ask(messages(question, guide))))
+            answer = await client.ask(messages(question, guide))
+            failed = 0
+            return Written(question.study, read(answer))
         except Unanswered as error:
-            hopeless = str(error) if error.hopeless else hopeless
+            failed += 1
+            if error.hopeless:
+                hopeless = str(error)
+            elif failed >= IN_A_ROW:
+                hopeless = f"{failed} questions in a row had no answer, the last: {error}"
             return Written(question.study, fault=f"endpoint: {error}")
         except Unreadable as error:
             return Written(question.study, fault=str(error))

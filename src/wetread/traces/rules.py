@@ -23,7 +23,7 @@ _SENTENCE = re.compile(r"^.*?[.;](?=\s|$)")
 _DECIDES = ("{what}: {why}", "{why} Hence {what}.", "{why} So it is read as {what}.")
 _NAMES = ("{what}, which is {weight}.", "There is {what}; it is {weight}.", "{what}: {weight}.")
 _WEIGHT: dict[Urgency, str] = {
-    "urgent": "urgent", "actionable": "to be followed up", "minor": "minor", "benign": "benign",
+    "urgent": "urgent", "actionable": "to be followed up", "minor": "worth a note", "benign": "benign",
 }  # fmt: skip
 _NOTHING = ("Nothing abnormal is seen.", "All regions are clear.", "No region shows anything abnormal.")
 _FIRST = ("Most pressing: {what}.", "First of all: {what}.", "What matters most: {what}.")

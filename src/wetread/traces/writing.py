@@ -19,7 +19,7 @@ from wetread.models import Progress
 from wetread.prompts.guide import Guide
 from wetread.prompts.reasoned import understand
 from wetread.records import Finding, Report, Study, Thought, Trace
-from wetread.runs.store import JsonLines, RunFolder
+from wetread.runs.store import JsonLines, RunFolder, write_atomic
 from wetread.traces import check, rules
 from wetread.traces import endpoint as asking
 
@@ -174,8 +174,9 @@ def write(
         The disk is full.
     """
     guide, endpoint = how.guide, how.endpoint
-    (run.path / GUIDE).write_text(json.dumps(guide.to_json(), indent=1) + "\n", "utf-8")
-    sources = {study.id: _source(study, how.truth) for study in studies if study.report}
+    write_atomic(run.path / GUIDE, json.dumps(guide.to_json(), indent=1) + "\n")
+    sources = {study.id: _source(study) for study in studies if study.report}
+    shown = {study.id: _shown(study, how.truth) for study in studies if study.report}
     reports = {study.id: study.report for study in studies if study.report}
     signed, mark = asking.name(endpoint, guide) if endpoint else rules.NAME, guide_digest(guide)
     lines = run.lines(LINES)
@@ -210,14 +211,12 @@ def write(
         for start in range(0, len(left), _AT_ONCE):
             done(
                 [
-                    (study, rules.write(study, _shown(sources[study]), guide, seed=how.seed), "")
+                    (study, rules.write(study, shown[study], guide, seed=how.seed), "")
                     for study in left[start : start + _AT_ONCE]
                 ]
             )
     else:
-        questions = [
-            asking.Question(study, reports[study], sources[study].findings, sources[study].prior) for study in left
-        ]
+        questions = [asking.Question(study, reports[study], shown[study], sources[study].prior) for study in left]
 
         async def ask() -> None:
             async for one in asking.write(questions, guide, endpoint, usage):
@@ -227,16 +226,18 @@ def write(
     return tally
 
 
-def _source(study: Study, truth: bool) -> check.Source:
+def _source(study: Study) -> check.Source:
+    """Return what a trace is held against: the report, whatever it was written from."""
+    report = study.report or Report()
+    return check.Source(tuple(extract(report)), study.prior is not None, report.text)
+
+
+def _shown(study: Study, truth: bool) -> Sequence[Finding]:
+    """Return what is written from: without change where there is nothing to compare with."""
     if truth and study.findings is None:
         raise UsageError(f"study {study.id} has no true findings; only phantom studies do. Leave out --truth.")
     found = study.findings if truth and study.findings is not None else extract(study.report or Report())
-    return check.Source(tuple(found), study.prior is not None)
-
-
-def _shown(source: check.Source) -> Sequence[Finding]:
-    """Return what the rules write: without change where there is nothing to compare with."""
-    return source.findings if source.prior else tuple(map(check.timeless, source.findings))
+    return tuple(found) if study.prior is not None else tuple(map(check.timeless, found))
 
 
 def _claimed(source: check.Source) -> Iterator[str]:
@@ -244,7 +245,7 @@ def _claimed(source: check.Source) -> Iterator[str]:
 
 
 def accepted(folder: Path) -> Mapping[str, Trace]:
-    """Return study to its accepted trace in a folder; of several the last.
+    """Return study to its trace in a folder, of several the last, where that is accepted.
 
     Raises
     ------
@@ -254,8 +255,8 @@ def accepted(folder: Path) -> Mapping[str, Trace]:
     file = folder / f"{LINES}.jsonl"
     if not file.is_file():
         raise MissingError(f"no traces in {folder}; `wetread traces` writes them.")
-    found = (Trace.from_json(one) for one in JsonLines(file).read())
-    return {one.study: one for one in found if one.accepted}
+    latest = {one.study: one for one in map(Trace.from_json, JsonLines(file).read())}
+    return {study: one for study, one in latest.items() if one.accepted}
 
 
 def guide_in(folder: Path) -> Guide:
@@ -264,3 +265,5 @@ def guide_in(folder: Path) -> Guide:
         return Guide.from_json(json.loads((folder / GUIDE).read_text("utf-8")))
     except OSError as error:
         raise MissingError(f"no {GUIDE} in {folder} ({error.strerror}); `wetread traces` writes one.") from None
+    except ValueError as error:
+        raise UsageError(f"{GUIDE} in {folder} is no JSON ({error}); write the traces anew.") from None

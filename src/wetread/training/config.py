@@ -139,7 +139,7 @@ class GuardConfig:
     keep: str = "reward"
     """Which policy becomes the model: that with the best `reward`, the best value of a metric or of a ready reward, or the `last`."""
     max_new_tokens: int = limits(0, 0, 65_536)
-    """Longest draft; 0: as long as a rollout, in SFT 192 tokens."""
+    """Longest draft, or pass of one; 0: as long as a rollout, in SFT as the style usually needs."""
     act: Literal["stop", "warn"] = "stop"
     """`warn`: a guard that would stop the training only warns."""
     rules: tuple[Rule, ...] = ()

@@ -39,8 +39,6 @@ from wetread.training.loop import WHOLE
 LOOK, KEPT = "look", "kept"
 LOGGED = {"entropy": "entropy", "kl": "kl", "unscored": "guard/unscored"}
 """What comes from the trainer's log, by its name there."""
-TOKENS = 192
-"""Longest draft at a look where nothing else says it."""
 
 
 class Guards(TrainerCallback):
@@ -259,7 +257,7 @@ def watch(
     by = rewards.get(given.keep) if given.keep in rewards.RECIPES else None
     run.event(f"{stage}.guards", studies=len(sample), panel=list(panel), keep=given.keep, every=given.every)
     judge = Judge(given, reward, panel, entries, Paid(by, rewards.bind(by, held)) if by else None)
-    tokens = given.max_new_tokens or (config.group.max_new_tokens if isinstance(config, RlConfig) else TOKENS)
+    tokens = given.max_new_tokens or (config.group.max_new_tokens if isinstance(config, RlConfig) else style.longest)
     return Guards(judge, run, stage, sample, style, copy.deepcopy(processor), tokens)
 
 

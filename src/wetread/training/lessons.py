@@ -7,14 +7,18 @@ A lesson is a study with what is to be thought (``wetread traces``) and, where a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.knowledge import extract
 from wetread.prompts import Guide, Style
+from wetread.prompts.reasoned import ReasonedStyle, understand
+from wetread.prompts.reflected import ReflectedStyle
 from wetread.records import Prompt, Report, Study, Thought, Trace
 from wetread.runs.store import JsonLines
+from wetread.traces import check, rules
 from wetread.traces.writing import GUIDE, LINES, digest, guide_digest, guide_in
 
 THINKING = ("reasoned", "reflected")
@@ -42,6 +46,18 @@ class Lesson:
     def target(self, style: Style) -> str:
         """Return what is to be answered."""
         return style.target(self.report or self.study.report or Report(), self.thought)
+
+
+def usual(lesson: Lesson, style: Style) -> str:
+    """Return what is to be answered, as long as it usually is: with the rules' thought where the style thinks and none is known."""
+    report = lesson.study.report
+    if lesson.thought is not None or report is None or not isinstance(style, ReasonedStyle | ReflectedStyle):
+        return lesson.target(style)
+    found = extract(report)
+    shown = found if lesson.study.prior else tuple(map(check.timeless, found))
+    thought = understand(rules.write(lesson.study.id, shown, style.guide), style.guide)
+    critique = () if lesson.first else None
+    return style.target(report, replace(thought, critique=critique))
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,9 @@ def read(folders: Sequence[str]) -> Lessons:
         if not file.is_file() or not (Path(name) / f"{LINES}.jsonl").is_file():
             raise MissingError(f"no lessons in {name!r}; `wetread traces` and `wetread reflect` write such folders.")
         guides[name] = guide_in(Path(name))
-        for record in JsonLines(Path(name) / f"{LINES}.jsonl").read():
-            one = Trace.from_json(record)
+        records = map(Trace.from_json, JsonLines(Path(name) / f"{LINES}.jsonl").read())
+        latest = {(one.study, one.origin, one.first): one for one in records}
+        for one in latest.values():
             if one.accepted:
                 found.setdefault(one.study, []).append(one)
     marks = {name: guide_digest(guide) for name, guide in guides.items()}

@@ -16,7 +16,7 @@ from wetread import metrics, prompts, rewards
 from wetread.errors import ConfigError, WetreadError
 from wetread.models import inputs_of, transformers
 from wetread.models.transformers import encode
-from wetread.records import Inputs
+from wetread.records import Inputs, Report
 from wetread.training import adapters, guarding, lessons, loop, processes, rewarding, rl
 from wetread.training.config import RlConfig, ScorerConfig, SftConfig
 from wetread.training.data import Samples, select
@@ -201,7 +201,8 @@ def examine(
     cut = sum(length > new for length in reports) / len(reports) if new else 0.0
     if cut > CUT:
         warnings.append(
-            f"{cut:.1%} of the reference reports are longer than group.max_new_tokens={new}; "
+            f"{cut:.1%} of the reference reports{' with a thought' if config.style in lessons.THINKING else ''} are longer than "
+            f"group.max_new_tokens={new}; "
             f"rollouts of that length are cut. The longest has {reports[-1]} tokens."
         )
     if isinstance(config, SftConfig) and config.adapter.kind == "none" and config.compute.dtype == "bf16":
@@ -331,9 +332,12 @@ def _pixels(inputs: Any, processor: Any) -> tuple[int, int]:
 
 def _report_tokens(learned: Sequence[Lesson], style: prompts.Style, processor: Any) -> list[int]:
     """Return the lengths of the targets in tokens, their end included, shortest first."""
-    texts = [one.target(style) for one in learned if one.study.report]
-    chosen = {*_spread(texts, REPORTS), *sorted(texts, key=len)[-PROBES:]}
-    return sorted(len(ids) + 1 for ids in processor.tokenizer(list(chosen), add_special_tokens=False)["input_ids"])
+    every = [one for one in learned if one.study.report]
+    longest = sorted(every, key=lambda one: len((one.report or one.study.report or Report()).text))[-PROBES:]
+    texts = [lessons.usual(one, style) for one in (*_spread(every, REPORTS), *longest)]
+    return sorted(
+        len(ids) + 1 for ids in processor.tokenizer(list(dict.fromkeys(texts)), add_special_tokens=False)["input_ids"]
+    )
 
 
 def trainable(model: Any, config: SftConfig | RlConfig) -> int:

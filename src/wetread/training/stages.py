@@ -193,7 +193,7 @@ def told(studies: Sequence[Study], plan: Evaluation) -> str:
 
 def _longest(plan: Evaluation, recipe: Recipe) -> int:
     lengths = [stage.config.group.max_new_tokens for stage in recipe.stages if isinstance(stage.config, RlConfig)]
-    return plan.max_new_tokens or (lengths[-1] if lengths else Sampling().max_new_tokens)
+    return plan.max_new_tokens or (lengths[-1] if lengths else 0)
 
 
 def _wanted(recipe: Recipe, until: str) -> tuple[Stage, ...]:
