@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -181,3 +182,26 @@ def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp
     capsys.readouterr()
     command.ablate(med_r2_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
     assert "done" not in capsys.readouterr().out and page.read_text(encoding="utf-8") == text
+
+
+def test_all_that_was_spent_on_an_arm_is_found_in_the_ledgers(tmp_path):
+    import med_r2_ablation
+    from ablation import chains, work
+
+    from wetread.runs.store import JsonLines
+
+    plan = med_r2_ablation.QUICK
+    made = med_arms.jobs(plan, tmp_path)
+    for one in made:
+        tasks = json.loads((tmp_path / "tasks" / f"{one.name}.json").read_text())
+        ledger = JsonLines(tmp_path / "work" / f"{one.name}.jsonl")
+        for task in tasks:
+            if task["do"] not in work.SCORING:  # a call that was killed, and one that went on
+                ledger.append(
+                    {"out": task["out"], "call": "a", "cpu": 20.0}, {"out": task["out"], "call": "a", "cpu": 40.0}
+                )
+                ledger.append({"out": task["out"], "call": "b", "cpu": 20.0})
+    spent = chains.minutes(med_arms.PATHS, plan.seeds, tmp_path, med_arms.shared(tmp_path))
+    assert {arm: set(each) for arm, each in spent.items()} == {
+        arm: {float(len(path))} for arm, path in med_arms.PATHS.items()
+    }

@@ -131,3 +131,19 @@ def test_other_metrics_on_either_side_are_refused():
         seeds.together(one, {"findings_f1": [drawn(0)]})
     with pytest.raises(UsageError, match="give the same ones"):
         seeds.together({}, {})
+
+
+def test_a_study_counts_in_the_trainings_in_which_it_has_a_value():
+    one = {
+        "a": Score("errors_total", 1.0),
+        "b": Score("errors_total", None, "n/a"),
+        "c": Score("errors_total", None, "n/a"),
+    }
+    other = {
+        "a": Score("errors_total", None, "n/a"),
+        "b": Score("errors_total", 3.0),
+        "c": Score("errors_total", None, "n/a"),
+    }
+    found = seeds.estimate("errors_total", [one, other], apart=True)
+    assert (found.value, found.n) == (2.0, 2)
+    assert seeds.paired("errors_total", [one], [other]).overall.n == 0

@@ -242,3 +242,93 @@ def test_what_the_tree_has_no_place_for_is_named_counted_and_kept(studies, tmp_p
     assert names <= set(tally.to_json()["outside"])
     again = writing.write(few, writing.How(Guide(tree)), RunFolder.open(tmp_path, "traces", {}))
     assert again.to_json() == tally.to_json()
+
+
+GERMAN = "Ausgedehnter Erguss links basal. Herz deutlich vergrößert, keine Stauung. Kein Pneumothorax."
+
+
+@pytest.mark.parametrize(("report", "walk", "kind"), [
+    ("Pleural effusion.", "Seen: severe left pleural effusion", "findings"),
+    ("Possible pneumonia.", "Seen: pneumonia", "findings"),
+    ("Lung opacity.", "Seen: consolidation", "findings"),
+    ("See addendum.", "Seen: clear", "report"),
+    (GERMAN, "Seen: clear", "language"),
+    ("Pleural effusion.", "Seen: pleural effusion\nReasoning: There is no pleural effusion.", "foreign"),
+    ("Mild pleural effusion.", "Seen: mild pleural effusion\nReasoning: The pleural effusion is severe.", "foreign"),
+    ("Pleural effusion.", "Seen: pleural effusion\nReasoning: 左侧胸腔积液", "language"),
+    ("Pleural effusion.", "Seen: pleural effusion\nReasoning: Er is links een pleuravocht te zien, dit is een beeld van decompensatie.", "language"),
+    ("Pleural effusion.", "Seen: pleural effusion\nReasoning: The impression mentions fluid.", "source"),
+    ("Pleural effusion.", "Seen: pleural effusion\nReasoning: Fluid, as dictated.", "source"),
+])  # fmt: skip
+def test_details_languages_and_reports_that_say_nothing_are_found(report, walk, kind):
+    guide = Guide(None)
+    source = check.Source(extract(report), True, report)
+    assert kind in kinds(understand(walk, guide), source, guide)
+
+
+def test_what_is_reported_may_be_spoken_of():
+    guide, text = Guide(None), "Moderate left pleural effusion, increased. No pneumothorax."
+    thought = understand(
+        "Seen: increased moderate left pleural effusion; no pneumothorax\n"
+        "Reasoning: The reported effusion has increased and is moderate; there is no pneumothorax.", guide
+    )  # fmt: skip
+    assert kinds(thought, check.Source(extract(text), True, text), guide) == []
+
+
+def test_walks_say_what_is_not_there_as_they_are_asked_to():
+    tree = prune([[*extract("Pleural effusion.")]] * 9)
+    source = check.Source(extract("Left pleural effusion. No pneumothorax."), True)
+    every, none = Guide(tree, False, "every"), Guide(tree, False, "none")
+    said = understand(rules.write("s", source.findings, Guide(tree, False)), every)
+    assert "denials" in kinds(said, source, every) and "denials" in kinds(said, source, none)
+    assert (
+        endpoint.DENIALS["every"]
+        in endpoint.messages(endpoint.Question("s", Report("x"), (), True), every)[1]["content"]
+    )
+    assert endpoint.name(Endpoint("http://x", "m"), every) != endpoint.name(Endpoint("http://x", "m"), none)
+
+
+def test_half_a_character_from_an_endpoint_is_no_crash(studies, server, tmp_path):
+    server.reply = lambda number, question: answer(["Seen: clear"], "So be it \ud83d here.")
+    how = writing.How(Guide(None), Endpoint(server.url, "writer", concurrency=1, attempts=1))
+    tally = writing.write(studies[:2], how, RunFolder.open(tmp_path, "traces", {}))
+    assert tally.accepted + tally.rejected == 2
+    assert len(list(JsonLines(tmp_path / "traces.jsonl").read())) == 2
+
+
+def test_an_endpoint_that_is_gone_is_not_asked_for_every_study(studies, server, tmp_path):
+    server.reply = lambda number, question: (503, b"", {})
+    how = writing.How(Guide(None), Endpoint(server.url, "writer", concurrency=2, attempts=1))
+    tally = writing.write(studies[:40], how, RunFolder.open(tmp_path, "traces", {}))
+    assert tally.kinds == {"endpoint": 40} and len(server.questions) <= endpoint.IN_A_ROW + 2
+    faults = [one["faults"][0] for one in JsonLines(tmp_path / "traces.jsonl").read()]
+    assert any("in a row had no answer" in fault for fault in faults)
+
+
+def test_a_trace_from_the_truth_is_held_against_the_report(studies, tmp_path):
+    study = next(one for one in studies if one.findings and any(f.presence == "present" for f in one.findings))
+    mute = replace(study, report=Report("The lungs are clear."))
+    how = writing.How(Guide(None), truth=True)
+    tally = writing.write([mute], how, RunFolder.open(tmp_path, "traces", {}))
+    assert tally.accepted == 0 and "findings" in tally.kinds
+
+
+def test_a_guide_that_was_cut_and_a_tree_with_a_slip_are_named(tmp_path):
+    from wetread.errors import KnowledgeError
+    from wetread.knowledge import Tree
+
+    (tmp_path / "guide.json").write_text('{"tree": nul')
+    with pytest.raises(UsageError, match="no JSON"):
+        writing.guide_in(tmp_path)
+    data = prune([]).to_json()
+    data["branches"][0]["names"][0] = "pulmonary edeema"
+    data.pop("digest")
+    with pytest.raises(KnowledgeError, match="pulmonary edeema"):
+        Tree.from_json(data)
+
+
+def test_of_several_traces_of_a_study_the_last_counts_whatever_it_is(tmp_path):
+    lines = JsonLines(tmp_path / "traces.jsonl")
+    good = Trace("s", "r", "g", "rules", understand("Seen: clear", Guide(None)))
+    lines.append(good.to_json(), replace(good, faults=("form: it is cut off",)).to_json())
+    assert writing.accepted(tmp_path) == {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import planted
-from ablation.chains import DATA, ORDER, PRETRAIN, Training, job, long, looked_at, place, scored, step
+from ablation.chains import DATA, ORDER, PRETRAIN, RL, Training, job, long, looked_at, place, scored, step
 from ablation.jobs import Job
 from wetread.runs import evaluate
 from wetread.runs.config import merged
@@ -22,10 +22,6 @@ LEXICAL, LABELS, ENTITIES = "SFT + RL, lexical alone", "SFT + RL, labels alone",
 STEP1, STEP2 = "SFT + RL, step 1", "SFT + RL, steps 1 and 2"
 SINGLE: Mapping[str, str] = {LEXICAL: "lexical_similarity", LABELS: "label_agreement", ENTITIES: "entity_f1"}
 """Arm to the one metric that it is paid by."""
-RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 160}
-}  # fmt: skip
-"""Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 TRAINED = (BASE, SFT, SFT_LONG, RL_ONLY, *SINGLE, STEP1, STEP2)
 """Arms in the order of the tables, after the baselines that are not trained."""
 

@@ -20,10 +20,12 @@ DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
 TIMES = 4
 """Looks at an SFT after its start."""
-LONGEST = 420
-"""Most tokens of a pass that thinks; the longest trace and report have fewer."""
 LOOKS = {"studies": 160, "keep": "unirg_step1", "act": "warn"}
 """How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
+RL: Mapping[str, Any] = {
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 160}
+}  # fmt: skip
+"""Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 ORDER = 1000
 """Distance between the seeds of trainings that follow each other."""
 

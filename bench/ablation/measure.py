@@ -18,6 +18,8 @@ from wetread.studies import folder
 GROUPS = ("seen", "unseen")
 LONGEST = 120
 """Most tokens of a draft; the longest reference has fewer."""
+LONGEST_PASS = 420
+"""Most tokens of a pass that thinks; the longest trace and report have fewer."""
 
 
 def offline() -> tuple[str, ...]:

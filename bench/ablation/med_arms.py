@@ -11,8 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablation.chains import BASE, DATA, ORDER, PRETRAIN, Training, job, long, looked_at, place, scored, step
+from ablation.chains import (
+    BASE,
+    DATA,
+    ORDER,
+    PRETRAIN,
+    RL,
+    Training,
+    job,
+    long,
+    looked_at,
+    place,
+    scored,
+    step,
+)
 from ablation.jobs import Job
+from ablation.measure import LONGEST_PASS
 from wetread.runs.config import merged
 
 DIRECT, FREE, TREE = "direct SFT", "+ reasoning", "+ tree"
@@ -36,10 +50,6 @@ TRACES: Mapping[str, Mapping[str, Any]] = {
     "traces-shuffled": {"tree": "pruned", "knowledge": False, "shuffle": 0},
 }
 """Folder of traces to how they are written."""
-RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 160}
-}  # fmt: skip
-"""Where RL differs from the recipe `phantom`, as in UniRG's ablation."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +119,13 @@ def trainings(plan: Plan) -> Iterator[Training]:
         "base-traces", "sft", "", {**base, "tiny": tiny, "style": "reasoned", "inputs": plan.inputs}, ("base-lessons",)
     )
     yield Training(BASE, "sft", "base-traces", base)
-    yield Training("direct", "sft", BASE, looked_at(sft, plan.steps["direct"]))
-    yield Training("labelled", "sft", BASE, {**looked_at(sft, plan.steps["labelled"]), "style": "labelled"})
+    yield Training("direct", "sft", BASE, _looked_at(sft, plan.steps["direct"]))
+    yield Training("labelled", "sft", BASE, {**_looked_at(sft, plan.steps["labelled"]), "style": "labelled"})
     for name, lessons in THINKS.items():
         inputs = {"inputs": {"closer": "always"}} if name == "closer" else {}
-        settings = {**looked_at(sft, plan.steps[name]), "style": "reasoned", **inputs}
+        settings = {**_looked_at(sft, plan.steps[name]), "style": "reasoned", **inputs}
         yield Training(name, "sft", BASE, settings, (lessons,))
-    full = {**looked_at(sft, plan.steps["full"]), "style": "reflected"}
+    full = {**_looked_at(sft, plan.steps["full"]), "style": "reflected"}
     yield Training("full", "sft", "half", full, ("traces-knows", "reflections"))
     yield from _joined(plan)
 
@@ -131,6 +141,12 @@ def _joined(plan: Plan) -> Iterator[Training]:
             start = name
     settings = _rl(step("step1"), plan.rl[CONSISTENT][0], "labelled") | {"reward": "self_consistent"}
     yield Training("consistent", "rl", "labelled", settings)
+
+
+def _looked_at(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Return the settings of an SFT that is looked at, with drafts as long as passes that think."""
+    made = looked_at(settings, steps)
+    return made | {"guard": {**made["guard"], "max_new_tokens": LONGEST_PASS}}
 
 
 def jobs(plan: Plan, out: Path) -> list[Job]:

@@ -130,7 +130,7 @@ def _claims(groups: Mapping[str, Results]) -> str:
                 found = results.setting.paired(one, other, metric)
                 each = ", ".join("n/a" if value is None else f"{value:+.3f}" for value in found.each).replace("-", "−")
                 row.append(f"{difference(found)}; {each}")
-                if name == "seen" and (a, b) in pairs[:2]:
+                if name == "seen" and (a, b) in pairs[:3]:
                     told = {True: "is better", False: "is worse", None: "is not shown to differ"}[better(metric, found)]
                     said.append(f"{a} {told} in {title(metric).strip(' ↑')} than {b}")
         rows.append(row)

@@ -62,7 +62,10 @@ class Setting:
     def estimate(self, system: Drafted, metric: str, keep: frozenset[str] | None = None) -> Estimate:
         """Return a system's mean over trainings with its interval."""
         clusters, resamples, seed = self.clusters, self.resamples, self.seed
-        return seeds.estimate(metric, system.of(metric, keep), clusters=clusters, resamples=resamples, seed=seed)
+        apart = metric in MEASURES
+        return seeds.estimate(
+            metric, system.of(metric, keep), clusters=clusters, resamples=resamples, seed=seed, apart=apart
+        )
 
     def paired(self, a: Drafted, b: Drafted, metric: str, keep: frozenset[str] | None = None) -> SeedPaired:
         """Return the difference a - b with its interval."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ablation import measure
-from ablation.chains import LONGEST
 from wetread import prompts
 from wetread.knowledge import extract
 from wetread.knowledge.pruning import shuffled
@@ -50,7 +49,7 @@ def reflect(task: Mapping[str, Any]) -> None:
     mix = reflecting.Mix(**task["mix"])
     model = open_model(task["model"], device="cpu")
     style = prompts.of(model, "reflected")
-    sampling = Sampling(batch_size=64, max_new_tokens=LONGEST)
+    sampling = Sampling(batch_size=64, max_new_tokens=measure.LONGEST_PASS)
     samples = reflecting.sample(studies, model, style, run, mix, sampling)
     lessons, tally = reflecting.build(studies, known, samples, style, guide, mix)
     reflecting.write(lessons, tally, guide, run)
@@ -72,7 +71,7 @@ def think(task: Mapping[str, Any]) -> None:
             continue
         model = open_model(task["model"], device="cpu")
         model.style = task["style"] or model.style
-        sampling = Sampling(batch_size=64, max_new_tokens=LONGEST)
+        sampling = Sampling(batch_size=64, max_new_tokens=measure.LONGEST_PASS)
         drafts = evaluate.answer(model, task["name"], studies, sampling, run, rounds=task["rounds"])
         _judge(task["name"], drafts, studies, run)
         if task["first"]:
@@ -101,7 +100,7 @@ def best_of_two(model: Model, studies: Sequence[Study], run: RunFolder, temperat
     """
     several = [
         evaluate.answer(
-            model, f"sample {seed}", studies, Sampling(temperature, batch_size=64, max_new_tokens=LONGEST, seed=seed), run, rounds=0
+            model, f"sample {seed}", studies, Sampling(temperature, batch_size=64, max_new_tokens=measure.LONGEST_PASS, seed=seed), run, rounds=0
         )
         for seed in (1, 2)
     ]  # fmt: skip

@@ -58,7 +58,12 @@ def run(
     reflecting.write(lessons, tally, guide, folder_)
     whole = tally.drawn - tally.unreadable
     typer.echo(f"{tally.drawn} first passes, {tally.unreadable} unreadable; {tally.right} of {whole} without an error")
+    if tally.astray:
+        typer.echo(f"  {tally.astray} of these left out: their thought does not say what the report says")
+    if tally.failed:
+        typer.echo(f"  {tally.failed} first passes failed; the same command tries them again")
     typer.echo(f"{len(lessons)} lessons: " + ", ".join(f"{count} {name}" for name, count in tally.kept.items()))
-    for kind, count in tally.kinds.most_common():
-        typer.echo(f"  {kind.replace('_', ' ')}: {count}")
-    return EXIT_OK if lessons else EXIT_SOME_FAILED
+    for kind in sorted({*tally.kinds, *tally.slipped}, key=lambda kind: -tally.kinds[kind]):
+        made = f" (and {tally.slipped[kind]} made on purpose)" if tally.slipped[kind] else ""
+        typer.echo(f"  {kind.replace('_', ' ')}: {tally.kinds[kind]}{made}")
+    return EXIT_OK if lessons and not tally.failed else EXIT_SOME_FAILED

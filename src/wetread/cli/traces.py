@@ -31,6 +31,8 @@ def run(
         5, "--least", min=1, help="Reports that must claim a finding for it to stay in the tree."
     ),
     negatives: str = typer.Option("said", "--negatives", help="What is denied in a walk: none, said or every."),
+    shown: bool = typer.Option(False, "--show-tree", help="Show the tree to the model too, in its prompts."),
+    shown_words: int = typer.Option(150, "--tree-words", min=1, help="Most words of the tree in a prompt."),
     knowledge: bool = typer.Option(True, "--knowledge/--no-knowledge", help="Name the knowledge that decides."),
     truth: bool = typer.Option(False, "--truth", help="From the true findings of phantom studies, not their reports."),
     words: int = typer.Option(400, "--words", min=1, help="Longest trace that is accepted, in words."),
@@ -49,7 +51,9 @@ def run(
         raise UsageError(f"unknown --writer {writer!r}; allowed are rules and endpoint.")
     studies = [study for study in folder.choose(folder.read(data), split, limit) if study.report]
     chosen = writing.tree_of(tree, studies, least)
-    guide = Guide(chosen, knowledge, negatives)  # type: ignore[arg-type]
+    if shown and chosen is None:
+        raise UsageError("--show-tree needs a tree; leave out --tree none.")
+    guide = Guide(chosen, knowledge, negatives, asked=shown, words=shown_words)  # type: ignore[arg-type]
     endpoint = Endpoint.from_environment("wetread traces") if writer == "endpoint" else None
     how = writing.How(guide, endpoint, truth, seed, words)
     run = RunFolder.open(out, "traces", writing.config(how, str(data), split), alone=True)

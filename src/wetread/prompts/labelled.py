@@ -29,6 +29,7 @@ FORM = f" </{THINK}> <{ANSWER}> a line for each label: present, absent or uncert
 SET = "chexpert14"
 VALUES: Mapping[int, str] = {1: "present", -1: "uncertain", 0: "absent"}
 """Value of a label to the word for it."""
+_OPENED = re.compile(rf"<\s*{ANSWER}\s*>", re.IGNORECASE)
 _NAMES = {name.lower(): name for name in CHEXPERT14}
 _LINE = re.compile(r"^[ \t*-]*([A-Za-z ]+?)[ \t*]*:[ \t*]*([A-Za-z]+)[ \t.*]*$", re.MULTILINE)
 
@@ -63,9 +64,9 @@ class LabelledStyle(OnePass):
             return DirectStyle().parse(generation)
         text = generation.text
         answer = tags.part(text, ANSWER)
-        narrative = tags.part(text, THINK)
-        body = narrative.text if narrative else re.split(rf"<\s*{ANSWER}\s*>", text, maxsplit=1, flags=re.IGNORECASE)[0]
-        report = split_sections(body)
+        before = _OPENED.split(text, maxsplit=1)[0]  # what is answered is no part of the narrative, closed or not
+        narrative = tags.part(before, THINK)
+        report = split_sections(narrative.text if narrative else before)
         labels = read_labels(answer.text) if answer else None
         thought = Thought(text.strip(), extract(report), labels=labels, closed=bool(answer and answer.closed))
         if not report:
@@ -74,6 +75,9 @@ class LabelledStyle(OnePass):
             return Draft(
                 generation.study, report, "truncated", f"cut at the limit of {generation.tokens} tokens", thought
             )
+        open_ = [tag for tag, one in ((THINK, narrative), (ANSWER, answer)) if one is not None and not one.closed]
+        if open_:
+            return Draft(generation.study, report, "malformed", f"the model ended inside <{open_[0]}>", thought)
         missing = "" if labels is not None else f"the model wrote no <{ANSWER}>"
         return Draft(generation.study, report, reason=missing, thought=thought)
 

@@ -57,6 +57,8 @@ class ReasonedStyle(OnePass):
         draft = DirectStyle().parse(replace(generation, text=tags.without(generation.text, TAG)))
         if generation.stop == "error":
             return draft
+        if generation.stop == "length" and not draft.report and found is not None and found.closed:
+            draft = replace(draft, parse="truncated", reason=f"cut at the limit of {generation.tokens} tokens")
         if found is None:
             said = draft.reason or f"the model wrote no <{TAG}>"
             return replace(draft, reason=said)

@@ -23,7 +23,7 @@ class Draft:
     parse: ParseStatus = "complete"
     """``truncated``: the length limit cut it; ``malformed``: no report can be told from the text."""
     reason: str = ""
-    """Why it is not complete, in words."""
+    """Why it is not complete, or why a later pass of it does not stand, in words."""
     thought: Thought | None = None
     """What was said beside the report; None where the style asks for nothing, or the model said nothing."""
     passes: tuple[Draft, ...] = ()

@@ -76,16 +76,24 @@ def generate(
 def read(style: Style, generation: Generation) -> Draft:
     """Return the draft that stands: the last pass that is complete, else the last that has a report, else the last.
 
-    Its ``passes`` are all of them. A reflection that cannot be read thus never costs a study its first pass.
+    Its ``passes`` are all of them. A reflection that cannot be read, or that finds no error and yet writes something else, thus
+    never costs a study the pass before; ``reason`` then says why the last one does not stand.
     """
     several = (*generation.earlier, generation)
     drafts = [replace(style.parse(replace(one, earlier=())), tokens=one.tokens) for one in several]
-    tokens = sum(one.tokens for one in several)
     if len(drafts) == 1:
         return drafts[0]
-    stands = next((one for one in reversed(drafts) if _whole(one)), None)
+    stands = next((one for one in reversed(drafts) if _whole(one) and not _content(one)), None)
     stands = stands or next((one for one in reversed(drafts) if one.readable), drafts[-1])
-    return replace(stands, passes=tuple(drafts), tokens=tokens)
+    reason = stands.reason
+    if stands is not drafts[-1] and not _content(drafts[-1]):
+        reason = f"the last pass does not stand: {drafts[-1].reason or drafts[-1].parse}"
+    return replace(stands, reason=reason, passes=tuple(drafts), tokens=sum(one.tokens for one in several))
+
+
+def _content(draft: Draft) -> bool:
+    """Whether a pass finds nothing wrong with the one before, which then stands as it is."""
+    return draft.thought is not None and draft.thought.critique == ()
 
 
 def _whole(draft: Draft) -> bool:

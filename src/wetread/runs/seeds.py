@@ -50,6 +50,7 @@ def estimate(
     clusters: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    apart: bool = False,
 ) -> Estimate:
     """Return the mean corpus value of a system's trainings with its interval.
 
@@ -63,6 +64,9 @@ def estimate(
         Study id to patient id; None when every study stands for itself.
     resamples, seed
         Number of resamples, and the seed of their drawing.
+    apart
+        A study counts in the trainings in which it has a value, for measures whose object is another one in each, such as
+        first passes without an error.
 
     Raises
     ------
@@ -71,9 +75,11 @@ def estimate(
     """
     aggregation = compare.aggregation_of(name)
     kept = _kept([trainings])
+    if apart:
+        kept = [study for study in sorted(trainings[0]) if any(one[study].value is not None for one in trainings)]
     if not kept:
         return Estimate(None, None, None, 0)
-    keys = aggregation.keys([one[study] for one in trainings for study in kept])
+    keys = aggregation.keys([one[study] for one in trainings for study in kept if one[study].value is not None])
     at, (values,) = _values(aggregation, [_sums(aggregation, trainings, kept, keys, clusters)], resamples, seed)
     low, high = compare.percentiles(values)
     return Estimate(_plain(float(np.mean(at[0]))), low, high, len(kept))
@@ -193,13 +199,14 @@ def _sums(
     keys: tuple[str, ...],
     clusters: Mapping[str, str] | None,
 ) -> Floats:
-    """Return the summed counts of each patient, (trainings, patients, keys)."""
-    return np.stack(
-        [
-            compare.by_cluster(aggregation.counts_matrix([one[study] for study in kept], keys)[1], kept, clusters)
-            for one in trainings
-        ]
-    )
+    """Return the summed counts of each patient, (trainings, patients, keys); a study without a value has none."""
+    made = []
+    for one in trainings:
+        rows = np.zeros((len(kept), len(keys)))
+        places = [place for place, study in enumerate(kept) if one[study].value is not None]
+        rows[places] = aggregation.counts_matrix([one[kept[place]] for place in places], keys)[1]
+        made.append(compare.by_cluster(rows, kept, clusters))
+    return np.stack(made)
 
 
 def _sides(

@@ -6,6 +6,7 @@ A draft without what a measure looks at is not scored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -70,11 +71,6 @@ def thought_of(drafts: Sequence[Draft | None]) -> bool:
     return any(one is not None and (one.thought is not None or one.passes) for one in drafts)
 
 
-def _names(findings: Facts) -> frozenset[str]:
-    """Names of what is claimed, be it hedged."""
-    return frozenset(one.name for one in findings if one.presence != "absent")
-
-
 def _sure(findings: Facts) -> frozenset[str]:
     return frozenset(one.name for one in findings if one.presence == "present")
 
@@ -86,25 +82,39 @@ def _perceived(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | s
     return f1(**counts), counts
 
 
-def _support(draft: Draft, _: Facts) -> tuple[frozenset[str], frozenset[str]] | str:
-    """Return what the report and what the perception claim, each with the more general names of what it claims."""
+Claims = frozenset[tuple[str, str]]
+"""Names with their sides, of what is claimed, be it hedged."""
+
+
+def _claims(findings: Facts) -> Claims:
+    return frozenset((one.name, one.side) for one in findings if one.presence != "absent")
+
+
+def _support(draft: Draft, _: Facts) -> tuple[Claims, Claims] | str:
+    """Return what the report and what the perception claim."""
     if draft.thought is None:
         return "no thought"
     if not draft.readable:
         return "no report"
-    return _names(extract(draft.report)), _names(draft.thought.perception)
+    return _claims(extract(draft.report)), _claims(draft.thought.perception)
 
 
-def _general(names: frozenset[str]) -> frozenset[str]:
-    known = load()
-    return names | {one for name in names if name in known for one in known.ancestors(name)}
-
-
-def _share(these: frozenset[str], those: frozenset[str]) -> tuple[float, dict[str, float]] | str:
+def _share(these: Claims, those: Claims) -> tuple[float, dict[str, float]] | str:
+    """Return the share of some claims that others have: the finding or a more special one, and no other side."""
     if not these:
         return "nothing is claimed"
-    kept = len(these & _general(those))
+    known = load()
+    there: dict[str, set[str]] = {}
+    for name, side in those:
+        for one in (name, *(known.ancestors(name) if name in known else ())):
+            there.setdefault(one, set()).add(side)
+    kept = sum(any(_meet(side, other) for other in there.get(name, ())) for name, side in these)
     return kept / len(these), {"tp": float(kept), "fp": float(len(these) - kept), "fn": 0.0}
+
+
+def _meet(side: str, other: str) -> bool:
+    """Whether two sides may be of one finding: equal, or one of them open or both-sided."""
+    return side == other or not {side, other}.isdisjoint({"", "bilateral"})
 
 
 def _supported(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
@@ -117,12 +127,12 @@ def _reported(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | st
     return found if isinstance(found, str) else _share(found[1], found[0])
 
 
-def _errors(report: Report, truth: Facts) -> frozenset[tuple[str, str]]:
-    """Return the errors of a report as (kind, finding)."""
-    return frozenset((one.kind, one.finding) for one in differences(truth, report))
+def _errors(report: Report, truth: Facts) -> Counter[tuple[str, str]]:
+    """Return the errors of a report as (kind, finding) to how many there are: a finding may be wrong on both sides."""
+    return Counter((one.kind, one.finding) for one in differences(truth, report))
 
 
-def _both(draft: Draft, truth: Facts) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]] | str:
+def _both(draft: Draft, truth: Facts) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] | str:
     """Return the errors of the first pass and those of the draft that stands."""
     if not draft.passes:
         return "one pass"
@@ -137,27 +147,27 @@ def _number(count: float) -> tuple[float, dict[str, float]]:
 
 def _fixed(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     found = _both(draft, truth)
-    return found if isinstance(found, str) else _number(len(found[0] - found[1]))
+    return found if isinstance(found, str) else _number((found[0] - found[1]).total())
 
 
 def _broken(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     found = _both(draft, truth)
-    return found if isinstance(found, str) else _number(len(found[1] - found[0]))
+    return found if isinstance(found, str) else _number((found[1] - found[0]).total())
 
 
 def _untouched(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     found = _both(draft, truth)
-    return found if isinstance(found, str) else _number(len(found[0] & found[1]))
+    return found if isinstance(found, str) else _number((found[0] & found[1]).total())
 
 
 def _never_worse(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     found = _both(draft, truth)
-    return found if isinstance(found, str) else _number(len(found[1]) <= len(found[0]))
+    return found if isinstance(found, str) else _number(found[1].total() <= found[0].total())
 
 
 def _improved(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     found = _both(draft, truth)
-    return found if isinstance(found, str) else _number(len(found[1]) < len(found[0]))
+    return found if isinstance(found, str) else _number(found[1].total() < found[0].total())
 
 
 def _changed(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
@@ -170,6 +180,13 @@ def _right(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     if isinstance(found, str):
         return found
     return "the first pass has an error" if found[0] else _number(not found[1])
+
+
+def _unread(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
+    """Whether a second pass failed, was cut or could not be read, so that one before it stands."""
+    if not draft.passes:
+        return "one pass"
+    return _number(any(one.parse != "complete" or not one.readable for one in draft.passes[1:]))
 
 
 def _content(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
@@ -186,7 +203,7 @@ def _called(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     if said is None:
         return "no reflection"
     named = frozenset((one.kind, (one.meant or one.said).name) for one in said if one.meant or one.said)  # type: ignore[union-attr]
-    counts = set_counts(named, found[0])
+    counts = set_counts(named, frozenset(found[0]))
     return f1(**counts), counts
 
 
@@ -215,6 +232,7 @@ MEASURES: Mapping[str, Measure] = {
         Measure("broken", _broken, MEAN, "lower", "errors of the final report that the first pass had not"),
         Measure("untouched", _untouched, MEAN, "lower", "errors that both have"),
         Measure("never_worse", _never_worse, MEAN, "higher", "share of reports with no more errors than their first pass"),
+        Measure("lost_share", _unread, MEAN, "lower", "share of drafts with a reflection that failed or could not be read"),
         Measure("improved", _improved, MEAN, "higher", "share of reports with fewer errors than their first pass"),
         Measure("changed", _changed, MEAN, "", "share of reports that differ from their first pass"),
         Measure("right_kept", _right, MEAN, "higher", "share of error-free first passes that stay so"),

@@ -41,7 +41,7 @@ class Mix:
     right: float | None = 0.3
     """Share of lessons whose first pass has no error; None: as many as there are."""
     slips: float = 0.1
-    """Share of lessons whose first pass was made wrong on purpose, on top of the sampled ones."""
+    """First passes made wrong on purpose, on top, as a share of the sampled ones that are kept."""
     seed: int = 0
     """Seed of drawing and choosing."""
 
@@ -54,12 +54,18 @@ class Tally:
     """First passes."""
     unreadable: int = 0
     """First passes that could not be read whole."""
+    failed: int = 0
+    """First passes that could not be written; the same command tries again."""
     right: int = 0
-    """First passes without an error."""
+    """First passes whose report has no error."""
+    astray: int = 0
+    """Those of them whose thought does not say what the report says; they are no lessons."""
     kept: Counter[str] = field(default_factory=Counter)
     """Lessons by where their first pass comes from: ``right``, ``wrong``, ``slip``."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """Kind of error to lessons that correct one."""
+    """Kind of error to lessons that correct one that the model made."""
+    slipped: Counter[str] = field(default_factory=Counter)
+    """Kind of error to lessons that correct one made on purpose."""
     without: int = 0
     """Studies without an accepted trace."""
 
@@ -68,11 +74,14 @@ class Tally:
         whole = self.drawn - self.unreadable
         return {
             "drawn": self.drawn,
+            "failed": self.failed,
             "unreadable": self.unreadable,
             "right": self.right,
             "right_share": self.right / whole if whole else None,
+            "astray": self.astray,
             "lessons": dict(self.kept),
             "errors": dict(self.kinds.most_common()),
+            "slips": dict(self.slipped.most_common()),
             "without_trace": self.without,
         }
 
@@ -87,7 +96,7 @@ def sample(
     would have drawn.
     """
     lines = run.lines(SAMPLES)
-    kept = {(one["study"], one["draw"]): Generation.from_json(one) for one in lines.read()}
+    kept = {(one["study"], one["draw"]): Generation.from_json(one) for one in lines.read() if one["stop"] != "error"}
     size = _AT_ONCE * sampling.batch_size
     for draw in range(mix.draws):
         for start in range(0, len(studies), size):
@@ -141,6 +150,7 @@ def build(
         for draw in range(mix.draws):
             one = samples.get((study.id, draw))
             if one is None or one.stop == "error":
+                tally.failed += one is not None
                 continue
             tally.drawn += 1
             draft = style.parse(one)
@@ -149,6 +159,10 @@ def build(
                 continue
             items = errors(told, draft, study, guide)
             tally.right += not items
+            source = check.Source(tuple(told), study.prior is not None)
+            if not items and check.faults(draft.thought, source, guide):
+                tally.astray += 1  # a true report after a thought that is not: nothing to learn from either way
+                continue
             thought, report = (trace.thought, None) if items else (draft.thought, draft.report)
             lesson = replace(
                 trace, thought=replace(thought, critique=items), first=one.text, origin="sampled", target=report
@@ -158,12 +172,14 @@ def build(
         if slipped is not None:
             made.append(slipped)
     chance = random.Random(f"reflections {mix.seed}")
-    if mix.right is not None and mix.right < 1:
-        right = _some(right, round(len(wrong) * mix.right / (1 - mix.right)), chance)
+    share = (mix.right or 0.0) * (1 + mix.slips)  # slips come on top: what is right has its share of them all
+    if mix.right is not None and share < 1:
+        right = _some(right, round(len(wrong) * share / (1 - share)), chance)
     made = _some(made, round((len(wrong) + len(right)) * mix.slips), chance)
     for name, group in (("wrong", wrong), ("right", right), ("slip", made)):
         tally.kept[name] += len(group)
-        tally.kinds.update(kind for one in group for kind in {item.kind for item in _critique(one)})
+        counts = tally.slipped if name == "slip" else tally.kinds
+        counts.update(kind for one in group for kind in {item.kind for item in _critique(one)})
     order = {study.id: place for place, study in enumerate(studies)}
     return sorted([*wrong, *right, *made], key=lambda one: (order[one.study], one.origin, one.first)), tally
 

@@ -138,8 +138,13 @@ def digest(text: str) -> str:
 
 
 def guide_digest(guide: Guide) -> str:
-    """Return 16 hex digits that stand for what decides a trace: tree, knowledge, negatives."""
-    said = [guide.tree.digest if guide.tree else "", guide.knowledge, guide.negatives]
+    """Return 16 hex digits that stand for what decides a trace and its prompt: tree, knowledge, negatives, what is shown."""
+    said = [
+        guide.tree.digest if guide.tree else "",
+        guide.knowledge,
+        guide.negatives,
+        *([guide.words] if guide.asked else []),
+    ]
     return digest(json.dumps(said))
 
 
