@@ -10,7 +10,7 @@ from wetread.models import TemplateModel
 from wetread.prompts import Guide
 from wetread.records import Draft, Generation, Prompt, Report, Sampling
 from wetread.runs import draft as drafting
-from wetread.runs import evidence, passes
+from wetread.runs import evidence, passes, thinking
 from wetread.runs.draft import DraftRecord
 from wetread.runs.store import RunFolder
 from wetread.studies import folder
@@ -80,6 +80,55 @@ def test_it_ends_where_nothing_is_wrong_or_nothing_changes_or_nothing_can_be_rea
     assert len(written(FIRST, FIXED, rounds=0)[0].asked) == 1
 
 
+def test_what_finds_no_error_leaves_the_pass_before_as_it_was():
+    changed = FINE.replace("Findings: Left pneumothorax.", "Findings: Clear lungs.")
+    draft = passes.read(STYLE, written(FIRST, changed)[1][0])
+    assert draft.report == Report("Left pneumothorax.") and draft.reason == "" and len(draft.passes) == 2
+
+
+def test_a_pass_that_does_not_stand_says_why_and_is_counted():
+    told = extract("Left pneumothorax.")
+    for broken, why in ((None, "it broke"), ("<reflect>false finding: left pneumoth…", "cut at the limit")):
+        draft = passes.read(STYLE, written(FIRST, broken)[1][0])
+        assert draft.report == Report("Left pneumothorax.") and "does not stand" in draft.reason and why in draft.reason
+        found = thinking.score({"0": draft}, {"0": told}, ["lost_share", "never_worse"])
+        assert found["lost_share"]["0"].value == 1 and found["never_worse"]["0"].value == 1
+        assert [one.tokens for one in draft.passes] == [5, 5] and draft.tokens == 10
+    fine = passes.read(STYLE, written(FIRST, FIXED)[1][0])
+    assert thinking.score({"0": fine}, {"0": told}, ["lost_share"])["lost_share"]["0"].value == 0
+
+
+def test_a_second_error_of_the_same_finding_makes_a_draft_worse():
+    twice = FIXED.replace("Pleura: clear", "Pleura: left pneumothorax").replace(
+        "Clear lungs.", "Left pneumothorax. Right pneumothorax."
+    )
+    draft = passes.read(STYLE, written(FIRST, twice)[1][0])
+    found = thinking.score({"0": draft}, {"0": extract("No pneumothorax.")})
+    assert (
+        found["never_worse"]["0"].value == 0 and found["broken"]["0"].value == 1 and found["untouched"]["0"].value == 1
+    )
+
+
+def test_support_is_by_side():
+    text = "<think>\nPleura: left pleural effusion\n</think>\nFindings: {} pleural effusion."
+    for said, share in (("Right", 0), ("Left", 1), ("", 1), ("Small left", 1), ("Bilateral", 1)):
+        draft = STYLE.parse(Generation("0", text.format(said)))
+        found = thinking.score({"0": draft}, {"0": ()}, ["supported_share", "reported_share"])
+        assert [found[name]["0"].value for name in found] == [share, share], said
+
+
+def test_a_pass_is_as_long_as_its_style_needs_where_nobody_says_it():
+    model = Spoken(FIRST, FINE)
+    given = []
+    inner = model.generate
+    model.generate = lambda asked, sampling, progress=None: (
+        given.append(sampling.max_new_tokens) or inner(asked, sampling)
+    )
+    passes.generate(model, STYLE, [Prompt("0", "?", ())], Sampling(max_new_tokens=0))
+    passes.generate(Spoken(FIRST), prompts.get("direct"), [Prompt("0", "?", ())], Sampling(max_new_tokens=0))
+    assert given == [STYLE.longest] * 2 and prompts.get("direct").longest < STYLE.longest
+
+
 def test_studies_go_on_by_themselves():
     model, made = written([FIRST, "<think>…", FIRST], [FIXED, FINE], studies=3)
     assert [len(one.earlier) for one in made] == [1, 0, 1] and [p.study for p in model.asked[1]] == ["0", "2"]
@@ -102,6 +151,19 @@ def test_the_tree_says_where_a_finding_was_seen_and_where_it_is_stated():
     assert [branch["region"] for branch in made] == ["pleura", "heart and mediastinum", "bones"]
 
 
+def test_a_grade_that_differs_is_one_row_and_another_side_is_two():
+    text = "<think>\nPleura: mild left pleural effusion; right pneumothorax\n</think>\nFindings: Left effusion. Left pneumothorax. Impression: Left effusion."
+    draft = prompts.get("reasoned", guide=Guide(whole())).parse(Generation("s", text))
+    rows = [one for branch in evidence.tree(draft, extract(draft.report)) for one in branch["findings"]]
+    told = {(one["name"], one["side"]): (one["seen"], one["stated"] is not None) for one in rows}
+    assert told == {
+        ("pleural effusion", "left"): ("mild left pleural effusion", True),
+        ("pneumothorax", "left"): (None, True),
+        ("pneumothorax", "right"): ("right pneumothorax", False),
+    }
+    assert len(rows) == 3 and rows[0]["stated"][0] < draft.report.text.index("Impression")
+
+
 def test_drafting_writes_passes_and_tree_and_takes_them_up_again(data, tmp_path):
     studies = [replace(study, report=None) for study in folder.read(data)[:2]]
     model = Spoken([FIRST, FIRST], [FIXED, FINE])
@@ -110,9 +172,9 @@ def test_drafting_writes_passes_and_tree_and_takes_them_up_again(data, tmp_path)
     assert [one.status for one in made] == ["drafted", "drafted"]
     first = made[0].to_json()
     assert first["report"]["findings"] == "Clear lungs." and len(first["draft"]["passes"]) == 2
-    assert {branch["region"] for branch in first["tree"]} >= {"lungs"} and made[1].to_json()["draft"]["thought"][
-        "critique"
-    ] == []
+    assert {branch["region"] for branch in first["tree"]} >= {"lungs"} and made[1].to_json()["draft"]["passes"][-1][
+        "thought"
+    ]["critique"] == []
     again = list(
         drafting.draft(studies, Spoken(), sampling=Sampling(), run=RunFolder.open(tmp_path / "run", "draft", {}))
     )

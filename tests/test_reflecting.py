@@ -70,7 +70,8 @@ def test_first_passes_become_lessons_by_what_is_wrong_with_them(studies, traces)
     made, tally = reflecting.build(studies, known, samples, STYLE, GUIDE, mix)
     assert tally.drawn == 2 * len(studies) and tally.unreadable == len(studies) and not tally.without
     wrong, right, slip = (tally.kept[name] for name in ("wrong", "right", "slip"))
-    assert wrong > 5 and right == round(wrong / 3) and 0 < slip <= round((wrong + right) * 0.2)
+    assert wrong > 5 and right == round(wrong * 0.3 / 0.7) and 0 < slip <= round((wrong + right) * 0.2)
+    assert right / (wrong + right + slip) == pytest.approx(0.25, abs=0.03), "the share is one of all lessons"
     assert tally.right >= 2 * len(studies) // 3 and tally.kinds["omitted_finding"] > 3
     reports = {study.id: study.report for study in studies}
     for one in made:
@@ -91,6 +92,27 @@ def test_first_passes_become_lessons_by_what_is_wrong_with_them(studies, traces)
         for item in one.thought.critique
         if one.study in {s.id for s in alone}
     )
+
+
+def test_a_true_report_after_a_thought_that_is_not_is_no_lesson(studies, traces):
+    known = writing.accepted(traces)
+    study = next(one for one in studies if "pneumothorax" not in {f.name for f in extract(one.report)})
+    thought = understand("Pleura: severe right pneumothorax\nReasoning: The report says so.", GUIDE)
+    samples = {
+        (study.id, 0): Generation(study.id, STYLE.target(study.report, thought)),
+        (study.id, 1): Generation(study.id, stop="error"),
+    }
+    made, tally = reflecting.build([study], known, samples, STYLE, GUIDE, reflecting.Mix(draws=2, slips=0))
+    assert not made and (tally.right, tally.astray, tally.failed, tally.drawn) == (1, 1, 1, 1)
+
+
+def test_a_first_pass_that_failed_is_tried_again(studies, tmp_path):
+    mix, sampling = reflecting.Mix(draws=1), Sampling(batch_size=4)
+    run = RunFolder.open(tmp_path, "reflect", {})
+    run.lines(reflecting.SAMPLES).append({**Generation(studies[0].id, stop="error").to_json(), "draw": 0})
+    model = Drawn(studies)
+    found = reflecting.sample(studies[:1], model, STYLE, run, mix, sampling)
+    assert model.calls == 1 and found[studies[0].id, 0].stop == "end"
 
 
 class Drawn:

@@ -111,6 +111,23 @@ def test_labels_that_are_missing_or_strange():
     assert style.parse(answered("<answer>Edema: present</answer>")).parse == "malformed"
 
 
+def test_an_answer_is_no_part_of_a_narrative_that_was_never_closed():
+    style = prompts.get("labelled")
+    text = "<think> Findings: The lungs are clear. <answer> Cardiomegaly: present </answer>"
+    draft = style.parse(Generation("s", text))
+    assert draft.report == Report("The lungs are clear.") and draft.parse == "malformed" and "<think>" in draft.reason
+    cut = style.parse(Generation("s", "<think> Findings: Clear. </think> <answer> Edema: pres", "end"))
+    assert cut.parse == "malformed" and "<answer>" in cut.reason and cut.report == Report("Clear.")
+    assert style.parse(Generation("s", "<think> Findings: Cl", "length")).parse == "truncated"
+
+
+def test_what_is_cut_right_after_its_thought_is_truncated():
+    draft = prompts.get("reasoned", guide=GUIDE).parse(
+        Generation("s", "<think>\nPleura: clear\n</think>\n", "length", 9)
+    )
+    assert draft.parse == "truncated" and "9 tokens" in draft.reason and draft.thought.regions
+
+
 def test_tags_take_the_last_and_a_missing_opening_one():
     assert tags.part("<think>a</think>b<think>c</think>d", "think") == tags.Part("c", True, "d")
     assert tags.part("a</THINK>b", "think") == tags.Part("a", True, "b")

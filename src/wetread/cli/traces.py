@@ -49,7 +49,9 @@ def run(
 
     if writer not in ("rules", "endpoint"):
         raise UsageError(f"unknown --writer {writer!r}; allowed are rules and endpoint.")
-    studies = [study for study in folder.choose(folder.read(data), split, limit) if study.report]
+    every = list(folder.read(data))
+    studies = folder.choose(every, split, limit)
+    mute = sum(study.split == split and not study.report for study in every)
     chosen = writing.tree_of(tree, studies, least)
     if shown and chosen is None:
         raise UsageError("--show-tree needs a tree; leave out --tree none.")
@@ -64,6 +66,8 @@ def run(
         tally = writing.write(studies, how, run, progress=line.advance, usage=usage)
     write_atomic(out / "yield.json", json.dumps(tally.to_json(), indent=1) + "\n")
     _summary(tally)
+    if mute:
+        typer.echo(f"  without a report, and so without a trace: {mute} studies of the split")
     if endpoint is not None:
         sys.stderr.write(f"asked {endpoint.model}: {usage.requests} requests\n")
     failed = tally.kinds["endpoint"] or not tally.accepted

@@ -28,15 +28,18 @@ def tree(draft: Draft, stated: Sequence[Finding], knowledge: Knowledge | None = 
     """
     known = load() if knowledge is None else knowledge
     thought = draft.thought
-    seen = {_key(one): one for one in (thought.perception if thought else ())}
-    said = {_key(one): one for one in stated}
+    perceived = list(dict.fromkeys(thought.perception)) if thought else []
+    claims = {_key(one): one for one in reversed(stated)}  # of what is stated twice the first place counts
+    said = [claims[key] for key in dict.fromkeys(map(_key, stated))]
+    seen = {id(claim): next((one for one in perceived if _same(one, claim)), None) for claim in said}
+    alone = [one for one in perceived if not any(_same(one, claim) for claim in said)]
     regions = []
-    for branch in fill([*said.values(), *(one for key, one in seen.items() if key not in said)], known):
+    for branch in fill([*said, *alone], known):
         found = []
         for claim in branch.claims:
-            here, there = seen.get(_key(claim)), said.get(_key(claim))
+            here = seen.get(id(claim), claim)
             words = thought.text[slice(*here.span)] if thought and here and here.span else None
-            place = list(there.span) if there and there.span else None
+            place = list(claim.span) if id(claim) in seen and claim.span else None
             told = {name: value for name, value in claim.to_json().items() if name not in ("span", "denied", "likely")}
             found.append({**told, "seen": words, "stated": place})
         if found:
@@ -46,3 +49,9 @@ def tree(draft: Draft, stated: Sequence[Finding], knowledge: Knowledge | None = 
 
 def _key(one: Finding) -> tuple[str, ...]:
     return one.name, one.presence, one.side, one.location, one.severity, one.change
+
+
+def _same(seen: Finding, stated: Finding) -> bool:
+    """Whether both are about one finding: of one name, claimed or denied alike, on sides that may be one; grades may differ."""
+    alike = seen.name == stated.name and (seen.presence == "absent") == (stated.presence == "absent")
+    return alike and (seen.side == stated.side or not {seen.side, stated.side}.isdisjoint({"", "bilateral"}))

@@ -192,7 +192,8 @@ def _reasoning(text: str, source: Source, known: Knowledge) -> Iterator[str]:
         yield f"foreign: {', '.join(foreign)}"
     for one in said:
         same = [f for f in source.findings if f.name == one.name and f.presence != "absent"]
-        sides, grades = {f.side for f in same}, {f.severity for f in same}
+        sides: set[str] = {f.side for f in same}
+        grades: set[str] = {f.severity for f in same}
         if one.side and sides and not sides & {one.side, "", "bilateral"}:
             yield f"foreign: {one.side} {one.name}"
         grades |= {grade for name in claimed for grade in graded(name, known).get(one.name, ())}

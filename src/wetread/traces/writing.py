@@ -237,7 +237,7 @@ def _source(study: Study) -> check.Source:
     return check.Source(tuple(extract(report)), study.prior is not None, report.text)
 
 
-def _shown(study: Study, truth: bool) -> Sequence[Finding]:
+def _shown(study: Study, truth: bool) -> tuple[Finding, ...]:
     """Return what is written from: without change where there is nothing to compare with."""
     if truth and study.findings is None:
         raise UsageError(f"study {study.id} has no true findings; only phantom studies do. Leave out --truth.")
