@@ -165,3 +165,9 @@ def test_a_stage_inherits_inputs_and_image_size_of_all_before_it(data, model):
         assert second.numbers[key] == first.numbers[key], key
     assert first.numbers["image_height"] == 128
     assert first.numbers["prompt_tokens"] > preflight.look(step2, [sft]).numbers["prompt_tokens"]
+
+
+def test_a_thought_is_part_of_what_would_be_cut(data, model):
+    plain, thinks = (preflight.look(rl(data, model, f"style={style}")) for style in ("direct", "reasoned"))
+    assert thinks.numbers["cut_share"] > plain.numbers["cut_share"]
+    assert "reports with a thought are longer" in thinks.warnings[0]

@@ -74,14 +74,15 @@ class Results:
 
 def write(plan: Plan, out: Path, data: Path, origin: str, to: Path) -> Path:
     """Write the page and its plots to the folder ``to`` and return the page; ``origin`` says where its numbers come from."""
-    groups = {name: Results(plan, out, name) for name in GROUPS}
-    seen, unseen = groups.values()
+    every = {name: Results(plan, out, name) for name in GROUPS}
+    groups = {name: one for name, one in every.items() if one.studies}
+    seen = groups["seen"]
     parts = [
         _intro(plan, folder.read(data), groups, origin),
         _claims(groups),
         _arms(seen, to),
         _second(seen, to),
-        _unseen(unseen),
+        *([_unseen(groups["unseen"])] if "unseen" in groups else []),
         _joined(groups),
         _labelled(seen),
         _written(plan, out),

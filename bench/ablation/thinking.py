@@ -64,6 +64,8 @@ def think(task: Mapping[str, Any]) -> None:
     data, out = Path(task["data"]), Path(task["out"])
     for group in measure.GROUPS:
         studies = measure.group(data, group, task["limit"], task["split"])
+        if not studies:  # only the test split has studies of the unseen site
+            continue
         run = RunFolder.open(
             measure.place(out, group), "think", {key: task[key] for key in ("model", "name", "style", "rounds")}
         )
