@@ -28,7 +28,7 @@ FULL = Plan(
 QUICK = Plan(
     pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20,
     steps={"direct": 20, "labelled": 20, "free": 20, "tree": 20, "knows": 20, "shuffled": 20, "closer": 20, "half": 10, "full": 10},
-    rl={RL_DIRECT: (2, 2), RL_REASONED: (2, 2), RL_REFLECTED: (2, 2), CONSISTENT: (2, 0)}, test_limit=40, resamples=300,
+    rl={RL_DIRECT: (2, 2), RL_REASONED: (2, 2), RL_REFLECTED: (2, 2), CONSISTENT: (2, 0)}, looks=16, test_limit=40, resamples=300,
 )  # fmt: skip
 
 

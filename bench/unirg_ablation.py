@@ -25,7 +25,7 @@ FULL = Plan(
 )  # fmt: skip
 QUICK = Plan(
     pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20,
-    rl=3, rl_more=3, test_limit=60, resamples=300, hack=20,
+    rl=3, rl_more=3, looks=60, test_limit=60, resamples=300, hack=20,
 )  # fmt: skip
 
 

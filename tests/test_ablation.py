@@ -11,7 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from ablation import arms, command, jobs, med_arms, tables
+from ablation import arms, chains, command, jobs, med_arms, tables
 
 from wetread.records import Score
 from wetread.runs.compare import Estimate
@@ -70,6 +70,13 @@ def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
         jobs.run([jobs.Job("lost", python("pass"), ("nobody",))], tmp_path, 1, **QUIET)
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Small groups and batches of RL: what is tested is that all of it runs."""
+    monkeypatch.setitem(chains.RL, "group", {"rollouts": 4, "temperature": 1.0})
+    monkeypatch.setitem(chains.RL, "optim", {"batch": 16, "rate": 4e-4})
+
+
 def drafted(name, *runs):
     return tables.Drafted(
         name,
@@ -101,11 +108,11 @@ def test_every_arm_has_its_trainings_and_the_paper_s_order():
     assert made["step1"].settings["group"]["kl"] == 0 < made["step2"].settings["group"]["kl"]
     assert {made[arms.ARMS[arm]].settings["reward"] for arm in arms.SINGLE} == set(arms.SINGLE.values())
     watched = [one.settings["guard"] for name, one in made.items() if name != "base"]
-    assert all(one["act"] == "warn" and one["every"] and one["studies"] == 160 for one in watched)
+    assert all(one["act"] == "warn" and one["every"] and one["studies"] == plan.looks for one in watched)
 
 
 @pytest.mark.slow
-def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsys):
+def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsys, few):
     import unirg_ablation
 
     plan = replace(
@@ -119,6 +126,7 @@ def test_the_smallest_ablation_trains_scores_and_writes_its_page(tmp_path, capsy
         rl=2,
         rl_more=2,
         test_limit=12,
+        looks=12,
         hack=2,
     )
     page = command.ablate(unirg_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
@@ -162,12 +170,12 @@ def test_every_arm_that_thinks_has_what_it_learns_from():
 
 
 @pytest.mark.slow
-def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp_path, capsys):
+def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp_path, capsys, few):
     import med_r2_ablation
 
     small = dict.fromkeys(med_r2_ablation.QUICK.steps, 3)
     plan = replace(
-        med_r2_ablation.QUICK, pretrain=200, studies=300, train=60, seeds=(0,), warmup=6, base=3, steps=small, test_limit=6,
+        med_r2_ablation.QUICK, pretrain=200, studies=300, train=60, seeds=(0,), warmup=6, base=3, steps=small, test_limit=4, looks=4,
         rl={arm: (1, 1 if number[1] else 0) for arm, number in med_r2_ablation.QUICK.rl.items()},
     )  # fmt: skip
     page = command.ablate(med_r2_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])
@@ -186,7 +194,7 @@ def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp
 
 def test_all_that_was_spent_on_an_arm_is_found_in_the_ledgers(tmp_path):
     import med_r2_ablation
-    from ablation import chains, work
+    from ablation import work
 
     from wetread.runs.store import JsonLines
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import planted
-from ablation.chains import DATA, ORDER, PRETRAIN, RL, Training, job, long, looked_at, place, scored, step
+from ablation.chains import DATA, ORDER, PRETRAIN, RL, Training, job, long, looked_at, place, rewarded, scored, step
 from ablation.jobs import Job
 from wetread.runs import evaluate
 from wetread.runs.config import merged
@@ -52,6 +52,8 @@ class Plan:
     """GRPO steps of step 1, and of RL by a single metric."""
     rl_more: int
     """GRPO steps of step 2."""
+    looks: int = 480
+    """Validation studies of a look: with 160 chance decided which look was kept."""
     hack: int = 300
     """Most GRPO steps on a planted reward, if no guard stops it before."""
     test_limit: int = 0
@@ -81,9 +83,9 @@ def trainings(plan: Plan) -> Iterator[Training]:
     sft = step("sft")
     tiny = {**sft["tiny"], "warmup_steps": plan.warmup}
     yield Training("base", "sft", "", {**long(sft, plan.base), "tiny": tiny, "inputs": plan.inputs})
-    yield Training("sft", "sft", "base", looked_at(sft, plan.sft))
-    yield Training("sft-more", "sft", "sft", looked_at(sft, plan.sft_more))
-    one, two = _rl(step("step1"), plan.rl), _rl(step("step2"), plan.rl_more)
+    yield Training("sft", "sft", "base", looked_at(sft, plan.sft, plan.looks))
+    yield Training("sft-more", "sft", "sft", looked_at(sft, plan.sft_more, plan.looks))
+    one, two = rewarded(step("step1"), plan.rl, plan.looks), rewarded(step("step2"), plan.rl_more, plan.looks)
     yield Training("step1", "rl", "sft", one)
     yield Training("step2", "rl", "step1", two)
     yield Training("only", "rl", "base", one)
@@ -135,9 +137,3 @@ def _score(plan: Plan, out: Path, name: str, system: Path | str, seed: int | Non
         "data": str(out / DATA), "limit": plan.test_limit, "out": str(scored(out, name, seed)),
         "priors": ("none", "report", "image") if name == STEP2 else (),
     }  # fmt: skip
-
-
-def _rl(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    """Watch, but never stop: an arm that goes wrong is a result here."""
-    changed = merged(settings, RL)
-    return {**long(changed, steps), "guard": {**changed["guard"], "act": "warn"}}

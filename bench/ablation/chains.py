@@ -11,7 +11,7 @@ from typing import Any
 from ablation import work
 from ablation.jobs import Job, module
 from wetread.runs import evaluate
-from wetread.runs.config import to_dict
+from wetread.runs.config import merged, to_dict
 from wetread.training.recipe import find, open_recipe
 
 BASE = "base"
@@ -20,10 +20,10 @@ DATA, PRETRAIN = "phantom", "pretrain"
 """Folders of studies: what is trained and tested on, and what the base is made of."""
 TIMES = 4
 """Looks at an SFT after its start."""
-LOOKS = {"studies": 160, "keep": "unirg_step1", "act": "warn"}
+LOOKS = {"keep": "unirg_step1", "act": "warn", "batch": 96}
 """How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
 RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "studies": 160}
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "act": "warn", "batch": 96}
 }  # fmt: skip
 """Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
 ORDER = 1000
@@ -63,9 +63,15 @@ def long(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
     return {**settings, "optim": {**settings["optim"], "steps": steps}}
 
 
-def looked_at(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    """Return the settings of an SFT of so many steps that is looked at, and whose best look is kept."""
-    return long(settings, steps) | {"guard": {**LOOKS, "every": max(1, steps // TIMES)}}
+def looked_at(settings: Mapping[str, Any], steps: int, studies: int) -> dict[str, Any]:
+    """Return the settings of an SFT of so many steps, of which so many validation studies choose the look that is kept."""
+    return long(settings, steps) | {"guard": {**LOOKS, "every": max(1, steps // TIMES), "studies": studies}}
+
+
+def rewarded(settings: Mapping[str, Any], steps: int, studies: int) -> dict[str, Any]:
+    """Return the settings of RL, watched and never stopped: an arm that goes wrong is a result here."""
+    changed = merged(settings, RL)
+    return {**long(changed, steps), "guard": {**changed["guard"], "studies": studies}}
 
 
 def job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = "") -> Job:

@@ -16,18 +16,17 @@ from ablation.chains import (
     DATA,
     ORDER,
     PRETRAIN,
-    RL,
     Training,
     job,
     long,
     looked_at,
     place,
+    rewarded,
     scored,
     step,
 )
 from ablation.jobs import Job
 from ablation.measure import LONGEST_PASS
-from wetread.runs.config import merged
 
 DIRECT, FREE, TREE = "direct SFT", "+ reasoning", "+ tree"
 KNOWS, SHUFFLED = "+ knowledge", "control: tree shuffled"
@@ -80,6 +79,8 @@ class Plan:
     """How reflections are mixed."""
     test_limit: int = 0
     """Test studies scored of each site group; 0: all."""
+    looks: int = 320
+    """Validation studies of a look."""
     split: str = "test"
     """Split that is scored; the design was chosen on `val`."""
     resamples: int = 2000
@@ -119,13 +120,13 @@ def trainings(plan: Plan) -> Iterator[Training]:
         "base-traces", "sft", "", {**base, "tiny": tiny, "style": "reasoned", "inputs": plan.inputs}, ("base-lessons",)
     )
     yield Training(BASE, "sft", "base-traces", base)
-    yield Training("direct", "sft", BASE, _looked_at(sft, plan.steps["direct"]))
-    yield Training("labelled", "sft", BASE, {**_looked_at(sft, plan.steps["labelled"]), "style": "labelled"})
+    yield Training("direct", "sft", BASE, _looked_at(plan, sft, plan.steps["direct"]))
+    yield Training("labelled", "sft", BASE, {**_looked_at(plan, sft, plan.steps["labelled"]), "style": "labelled"})
     for name, lessons in THINKS.items():
         inputs = {"inputs": {"closer": "always"}} if name == "closer" else {}
-        settings = {**_looked_at(sft, plan.steps[name]), "style": "reasoned", **inputs}
+        settings = {**_looked_at(plan, sft, plan.steps[name]), "style": "reasoned", **inputs}
         yield Training(name, "sft", BASE, settings, (lessons,))
-    full = {**_looked_at(sft, plan.steps["full"]), "style": "reflected"}
+    full = {**_looked_at(plan, sft, plan.steps["full"]), "style": "reflected"}
     yield Training("full", "sft", "half", full, ("traces-knows", "reflections"))
     yield from _joined(plan)
 
@@ -137,15 +138,15 @@ def _joined(plan: Plan) -> Iterator[Training]:
     ):  # fmt: skip
         for count, number in enumerate(plan.rl[arm], 1):
             name = f"{style}-step{count}"
-            yield Training(name, "rl", start, _rl(step(f"step{count}"), number, style), lessons)
+            yield Training(name, "rl", start, _rl(plan, step(f"step{count}"), number, style), lessons)
             start = name
-    settings = _rl(step("step1"), plan.rl[CONSISTENT][0], "labelled") | {"reward": "self_consistent"}
+    settings = _rl(plan, step("step1"), plan.rl[CONSISTENT][0], "labelled") | {"reward": "self_consistent"}
     yield Training("consistent", "rl", "labelled", settings)
 
 
-def _looked_at(settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+def _looked_at(plan: Plan, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """Return the settings of an SFT that is looked at, with drafts as long as passes that think."""
-    made = looked_at(settings, steps)
+    made = looked_at(settings, steps, plan.looks)
     return made | {"guard": {**made["guard"], "max_new_tokens": LONGEST_PASS}}
 
 
@@ -254,9 +255,9 @@ class Tasks:
         }  # fmt: skip
 
 
-def _rl(settings: Mapping[str, Any], steps: int, style: str) -> dict[str, Any]:
-    """Return the settings of RL on a style: as long completions as it writes, and watched without being stopped."""
-    changed = merged(settings, RL) | {"style": style}
+def _rl(plan: Plan, settings: Mapping[str, Any], steps: int, style: str) -> dict[str, Any]:
+    """Return the settings of RL on a style: completions as long as it writes."""
+    changed = rewarded(settings, steps, plan.looks) | {"style": style}
     if style != "direct":
         changed["group"] = {**changed["group"], "max_new_tokens": 320}
-    return {**long(changed, steps), "guard": {**changed["guard"], "act": "warn"}}
+    return changed

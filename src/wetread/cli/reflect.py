@@ -17,7 +17,9 @@ def run(
     draws: int = typer.Option(2, "--draws", min=1, max=64, help="First passes sampled of each study."),
     temperature: float = typer.Option(0.8, "--temperature", min=0.01, max=5.0, help="Sampling temperature."),
     right: float = typer.Option(0.3, "--right", min=0.0, max=0.99, help="Share of lessons without an error."),
-    slips: float = typer.Option(0.1, "--slips", min=0.0, max=1.0, help="Share of first passes made wrong on purpose."),
+    slips: float = typer.Option(
+        0.1, "--slips", min=0.0, max=1.0, help="Share of studies of which one is made wrong on purpose."
+    ),
     batch: int = typer.Option(32, "--batch", min=1, max=4096, help="Studies drafted at once."),
     max_new_tokens: int = typer.Option(
         0, "--max-new-tokens", min=0, max=8192, help="Longest first pass, in tokens; 0: by the style."

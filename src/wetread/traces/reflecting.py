@@ -41,7 +41,7 @@ class Mix:
     right: float | None = 0.3
     """Share of lessons whose first pass has no error; None: as many as there are."""
     slips: float = 0.1
-    """First passes made wrong on purpose, on top, as a share of the sampled ones that are kept."""
+    """Share of the studies of which a first pass is made wrong on purpose, too."""
     seed: int = 0
     """Seed of drawing and choosing."""
 
@@ -172,10 +172,9 @@ def build(
         if slipped is not None:
             made.append(slipped)
     chance = random.Random(f"reflections {mix.seed}")
-    share = (mix.right or 0.0) * (1 + mix.slips)  # slips come on top: what is right has its share of them all
-    if mix.right is not None and share < 1:
-        right = _some(right, round(len(wrong) * share / (1 - share)), chance)
-    made = _some(made, round((len(wrong) + len(right)) * mix.slips), chance)
+    made = _some(made, round((len(studies) - tally.without) * mix.slips), chance)
+    if mix.right is not None and mix.right < 1:
+        right = _some(right, round((len(wrong) + len(made)) * mix.right / (1 - mix.right)), chance)
     for name, group in (("wrong", wrong), ("right", right), ("slip", made)):
         tally.kept[name] += len(group)
         counts = tally.slipped if name == "slip" else tally.kinds
