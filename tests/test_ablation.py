@@ -74,7 +74,7 @@ def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
 def few(monkeypatch):
     """Small groups and batches of RL: what is tested is that all of it runs."""
     monkeypatch.setitem(chains.RL, "group", {"rollouts": 4, "temperature": 1.0})
-    monkeypatch.setitem(chains.RL, "optim", {"batch": 16, "rate": 4e-4})
+    monkeypatch.setitem(chains.RL, "optim", {**chains.RL["optim"], "batch": 16})
 
 
 def drafted(name, *runs):

@@ -207,7 +207,7 @@ def test_accelerate_reads_its_files(path):
     from accelerate.commands.config.config_args import load_config_from_file
 
     made = load_config_from_file(str(path))
-    assert made.distributed_type.value == {"ddp_cpu": "MULTI_CPU", "fsdp2": "FSDP"}.get(path.stem, "DEEPSPEED")
+    assert made.distributed_type.value == {"ddp_cpu": "MULTI_GPU", "fsdp2": "FSDP"}.get(path.stem, "DEEPSPEED")
     if path.stem == "fsdp2":
         from accelerate.commands.launch import launch_command_parser
 

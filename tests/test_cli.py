@@ -64,7 +64,7 @@ def test_help_and_version():
         (["train", "sft", "--out", "o", "--set", "optim.stepz=1"], 2, "optim.steps"),
         (["train", "sft", "--out", "o", "--set", "optim.rate=-1"], 2, "out of range"),
         (["train", "sft", "--out", "o", "--config", "no.yaml"], 3, "no.yaml"),
-        (["train", "rl", "--out", "o", "--set", "reward=bleu"], 2, "There are"),
+        (["train", "rl", "--out", "o", "--set", "reward=bleu"], 2, "Did you mean 'bleu_4'"),
         (["evaluate", "--data", "nowhere", "--out", "o"], 3, "wetread phantom"),
         (["phantom", "--out", "o", "--studies", "0"], 2, "studies"),
         (["phantom", "--out", "o", "--format", "jpeg"], 2, "png"),

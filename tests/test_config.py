@@ -56,6 +56,29 @@ def test_unknown_key_lists_the_keys():
         build(SftConfig, None, ["zzz=1"])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\noptim:\n  steps: 2\n  rate: 0.1\n  steps: 3\n", r"c\.yaml, line 5: the key 'steps' is set already, in line 3"),
+        ("seed: 1\n'seed': 2\n", r"line 2: the key 'seed' is set already, in line 1"),
+        ("guard: {rules: [{of: a, side: below, side: above}]}\n", "the key 'side' is set already"),
+        ("model: &a [*a]\n", r"line 1: what the anchor \(&\) names contains itself"),
+        ("model: 2027-02-30\n", r"c\.yaml: not YAML"),
+    ],
+)  # fmt: skip
+def test_what_yaml_would_pass_over_is_refused(tmp_path, text, said):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        build(SftConfig, tmp_path / "c.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_anchors_and_merges_stay_allowed(tmp_path):
+    (tmp_path / "c.yaml").write_text("<<: {seed: 3}\n<<: {model: tiny}\noptim: &o {rate: 0.1}\nseed: 4\n")
+    config = build(SftConfig, tmp_path / "c.yaml")
+    assert (config.seed, config.model, config.optim.rate) == (4, "tiny", 0.1)
+
+
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(MissingError, match="no config file"):
         build(SftConfig, tmp_path / "none.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,28 @@ def test_image_names_do_not_lead_out_of_the_folder(tmp_path, name):
         folder.read(tmp_path)
 
 
+def test_what_cannot_be_read_is_found_without_decoding_the_rest(tmp_path, monkeypatch):
+    folder.write(tmp_path, [study(key) for key in "abcd"])
+    every = [(one.id, one.images[0]) for one in folder.read(tmp_path)]
+    assert folder.unreadable(every * 2) == (4, [])
+    (tmp_path / every[1][1].name).write_bytes(b"not a picture")
+    (tmp_path / every[3][1].name).unlink()
+    decoded = []
+    plain = folder.load_pixels
+    monkeypatch.setattr(Image, "pixels", lambda image: decoded.append(image.name) or plain(*image.load.args))
+    assert folder.unreadable(every) == (4, [every[1], every[3]])
+    assert decoded == [every[1][1].name, every[3][1].name]
+    assert folder.unreadable([("x", Image("elsewhere.png"))]) == (0, [])
+
+
+def test_studies_without_images_are_named():
+    folder.check_shown([study("a")])
+    with pytest.raises(StudyError, match="the study b has no image"):
+        folder.check_shown([study("a"), study("b", images=())])
+    with pytest.raises(StudyError, match="2 studies have no image, the first b"):
+        folder.check_shown([study("b", images=()), study("c", images=())])
+
+
 def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(MissingError, match=r"studies\.jsonl"):
         folder.read(tmp_path)
@@ -130,3 +153,24 @@ def test_splits_refuse_what_they_cannot_keep():
     check_leaks([study("a", split="train"), study("b", split="train"), study("c", patient="")])
     with pytest.raises(StudyError, match="1 patients"):
         check_leaks([study("a", split="train"), study("b", split="test")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prior": "nowhere"}, "prior is not a mapping of keys to values but str"),
+        ({"prior": {"images": []}}, "prior.study"),
+        ({"prior": {"study": "b", "images": ["b.png"]}}, "prior.images is not a list of mappings"),
+        ({"prior": {"study": "b", "report": "Clear."}}, "prior.report is not a mapping"),
+        ({"report": "Clear."}, "report is not a mapping"),
+        ({"images": ["a.png"]}, "images is not a list of mappings"),
+        ({"truth": "effusion"}, "truth is not a list of mappings"),
+        ({"meta": 3}, "meta is not a mapping"),
+    ],
+)
+def test_a_key_in_the_wrong_shape_is_named(tmp_path, changes, said):
+    (tmp_path / folder.LIST).write_text(json.dumps({"study": "a", "images": [], **changes}) + "\n")
+    with pytest.raises(StudyError, match=re.escape(said)) as caught:
+        folder.read(tmp_path)
+    assert "line 1" in str(caught.value)
+    assert "\n" not in str(caught.value) and "has no attribute" not in str(caught.value)

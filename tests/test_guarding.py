@@ -404,3 +404,16 @@ def test_the_configs_in_the_documentation_are_configs(tmp_path):
         assert rewards.dry_run(recipe, REFERENCES[:8]) > 0.9
     assert all(f"`{rule.of}`" in page for rule in rules.RULES)
     assert all(f"`{name}`" in page for name in rewards.RECIPES)
+
+
+def test_rules_that_would_never_fire_are_refused():
+    with pytest.raises(UsageError, match=r"no metric is called 'roge_l'.*Did you mean 'rouge_l'"):
+        Rule("panel/roge_l", "below", "value", stop=2.0)
+    silent, absent = Rule("panel/bleu_4", "below"), Rule("panel/rouge_l", "below", "value", stop=2.0)
+    with pytest.raises(UsageError, match=r"'panel/rouge_l' is never looked at; held out are bleu_4.*guard.panel"):
+        rules.check([absent], ["bleu_4"])
+    rules.check([absent], ["bleu_4", "rouge_l"])
+    with pytest.raises(UsageError, match="panel/bleu_4 below has neither warn nor stop"):
+        rules.check([silent], ["bleu_4"])
+    rules.check([Rule("kl", "above")], ["bleu_4"])  # which turns a usual one off
+    rules.check(rules.RULES, ["bleu_4"])

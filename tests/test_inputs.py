@@ -275,6 +275,21 @@ def test_held_out_patients_studies_and_copies_are_refused(tmp_path):
         select(DataConfig((train,), held_out=(train,)))
 
 
+def test_a_copy_in_another_split_of_one_folder_is_refused(tmp_path):
+    first, twin = (
+        case("a", "p", source="X"),
+        case("z", "z", "test", source="Y", report=Report("Report of a.", "Normal.")),
+    )
+    with pytest.raises(
+        StudyError, match=r"1 training studies have .* a study of another split, the first a those of z;"
+    ):
+        select(DataConfig((write(tmp_path / "one", first, twin),)))
+    with pytest.raises(StudyError, match="study of another split"):
+        select(DataConfig((write(tmp_path / "two", first), write(tmp_path / "three", case("b", "b"), twin))))
+    other = case("z", "z", "test", level=0.1, report=Report("Report of a.", "Normal."))
+    assert len(select(DataConfig((write(tmp_path / "four", first, other),)))) == 1
+
+
 def test_a_copy_is_found_by_its_pixels_too(tmp_path):
     first, second = case("a"), case("b", report=Report("Report of a.", "Normal."))
     other = replace(second, images=(Image("x.png", "PA", load=picture(0.6)),))

@@ -1,12 +1,14 @@
 """What can be told before a training: measured on the data and the model's shape, and refused where it cannot work."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from qwen_files import qwen
 from training_helpers import SMALL
-from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.errors import ConfigError, MissingError, StudyError, UsageError
 from wetread.runs.config import build
 from wetread.studies import folder
 from wetread.training import loop, preflight
@@ -140,6 +142,54 @@ def test_what_a_training_refuses_is_refused_before(data, model, tmp_path):
         assert said in str(problem)
     (problem,) = preflight.look(build(SftConfig, None, [f"data.path={data}", *SMALL, "adapter.kind=lora"])).problems
     assert "model=tiny begins with random weights" in str(problem)
+
+
+def copied(data: Path, tmp_path: Path, change) -> Path:
+    """A copy of the data with its lines, as JSON, changed."""
+    home = tmp_path / "data"
+    shutil.copytree(data, home)
+    records = [json.loads(line) for line in (home / "studies.jsonl").read_text().splitlines()]
+    change(records)
+    (home / "studies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    return home
+
+
+def test_guards_without_anything_to_look_at_are_refused(data, model):
+    for split, said in (
+        ("nope", "no study of split 'nope' has a report (guard.split). Set guard.split to another split"),
+        ("train", "guard.split='train' is trained on"),
+    ):
+        (problem,) = preflight.look(rl(data, model, f"guard.split={split}")).problems
+        assert isinstance(problem, ConfigError)
+        assert said in str(problem) and "(test, val)" in str(problem) and "guard.every=0" in str(problem)
+        assert preflight.look(rl(data, model, f"guard.split={split}", "guard.every=0")).problems == ()
+
+
+def test_every_image_that_cannot_be_read_is_named(data, model, tmp_path):
+    home = copied(data, tmp_path, lambda records: None)
+    train = [study for study in folder.read(home) if study.split == "train"]
+    junk, cut, gone, odd = (folder.file_of(study.images[0]) for study in train[10:14])
+    junk.write_bytes(b"not a picture")
+    cut.write_bytes(cut.read_bytes()[:-200])
+    gone.unlink()
+    odd.write_bytes(odd.read_bytes() + bytes(100))  # which every reader takes
+    (problem,) = preflight.look(rl(home, model, "inputs.prior=none")).problems
+    assert isinstance(problem, StudyError)
+    assert str(problem).startswith("3 of the ") and "\n" not in str(problem)
+    assert all(f"{study.images[0].name} of study {study.id}" in str(problem) for study in train[10:13])
+    assert train[13].id not in str(problem)
+    assert "images, all there" in preflight.look(rl(data, model)).rows["files"]
+
+
+def test_a_study_without_an_image_is_named(data, model, tmp_path):
+    def strip(records) -> None:
+        next(one for one in records if one["split"] == "train")["images"] = []
+
+    home = copied(data, tmp_path, strip)
+    (problem,) = preflight.look(rl(home, model)).problems
+    assert isinstance(problem, StudyError)
+    (bare,) = (study.id for study in folder.read(home) if not study.images)
+    assert str(problem) == f"the study {bare} has no image; list its images in studies.jsonl, or leave it out."
 
 
 def test_looks_at_the_policy_have_a_row(data, model):

@@ -3,6 +3,10 @@
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +17,17 @@ from qwen_files import qwen
 from training_helpers import kill_when, sets, wetread
 from wetread import rewards
 from wetread.cli import main
-from wetread.errors import ConfigError, MissingError, UsageError
-from wetread.models import open_model, read_manifest, write_manifest
-from wetread.records import Inputs, Sampling
+from wetread.errors import ConfigError, MissingError, RunError, StudyError, UsageError, WetreadWarning
+from wetread.models import TemplateModel, open_model, read_manifest, write_manifest
+from wetread.records import Generation, Inputs, Sampling
 from wetread.runs.config import to_dict
 from wetread.runs.progress import bar
 from wetread.runs.store import JsonLines, RunFolder
 from wetread.studies import folder, phantom
 from wetread.training import loop, processes, stages
-from wetread.training.recipe import SHARED, _found, _leaves, changed, fields_of, find, open_recipe, shipped
+from wetread.training.fields import found as field_at
+from wetread.training.fields import leaves
+from wetread.training.recipe import SHARED, changed, fields_of, find, open_recipe, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = {
@@ -114,6 +120,15 @@ def test_an_item_of_a_list_is_found_by_its_metric(tmp_path):
         (lambda body: body["choices"]["kl"]["options"].update(bad={"step1.group.kll": 1}), "group.kll"),
         (lambda body: body.update(stages=[]), "no stages"),
         (lambda body: body.pop("source"), "source is not set"),
+        (lambda body: body["stages"][1]["config"].update(model={"stages": "sft"}), "with a stage before it"),
+        (lambda body: body["choices"].update(kl="with"), "choices.kl='with' is not a group of keys"),
+        (lambda body: body["choices"]["kl"].pop("question"), "choices.kl: question is not set"),
+        (lambda body: body["choices"]["kl"].update(options=["no", "yes"]), "choices.kl: options="),
+        (lambda body: body["choices"]["kl"]["options"].update(bad=5), "choices.kl.options.bad=5 is not a group of fields"),
+        (lambda body: body["choices"]["kl"]["options"].update(bad=["a"]), "choices.kl.options.bad=['a'] is not a group"),
+        (lambda body: body["choices"]["kl"]["options"].update(bad={5: 1}), "choices.kl.options.bad: 5 is no field"),
+        (lambda body: body["choices"]["kl"]["options"].update(bad={"step1.model": {"stage": "step1"}}), "options.bad: step1.model="),
+        (lambda body: body.update(evaluate={"splits": ["train"]}), "sft.data.split='train' is also in evaluate.splits (train)"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(tmp_path, change, said):
@@ -121,6 +136,36 @@ def test_mistakes_are_one_line(tmp_path, change, said):
         open_recipe(written(tmp_path, change))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("step1.model={stage: step1}", "step1.model={'stage': 'step1'}: give {stage: NAME} with a stage before it (sft)"),
+        ("sft.model={stage: step1}", "the first stage has none"),
+        ("step1.model.stage=nowhere", "with a stage before it (sft)"),
+        ("step1.model={}", "with a stage before it (sft)"),
+        ("step1=5", "step1=5: step1 is a stage; set one of its keys"),
+        ("step1=", "step1=None: step1 is a stage"),
+        ("evaluate=5", "evaluate=5: evaluate is a group of keys; set one of splits"),
+        ("evaluate.stepz=5", "evaluate: unknown config key 'stepz'"),
+        ("evaluate.splits=[test,train]", "sft.data.split='train' is also in evaluate.splits (test, train)"),
+        ("step1.data.split=test", "step1.data.split='test' is also in evaluate.splits (test), and both read data/phantom"),
+        ("step1={optim: {steps: 1, steps: 2}}", "the key 'steps' is set already"),
+    ],
+)  # fmt: skip
+def test_slips_in_settings_are_one_line(tmp_path, setting, said):
+    path = written(tmp_path, lambda body: body.update(evaluate={"splits": ["test"]}))
+    with pytest.raises(ConfigError) as caught:
+        open_recipe(path, [setting])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_item_of_a_list_that_has_no_fields_is_named(tmp_path):
+    path = written(tmp_path, lambda body: body["data"].update(path=["data/phantom"]))
+    with pytest.raises(ConfigError, match=r"unknown field 'data\.path\.0\.x': item 0 of the list is 'data/phantom'"):
+        open_recipe(path, ["data.path.0.x=1"])
 
 
 def test_a_setting_may_undo_a_deviation_and_it_is_known(tmp_path):
@@ -200,12 +245,13 @@ def fields_in_effect(made) -> dict[str, object]:
         shown = stage.config.inputs.over(shown)
         tree[stage.name]["inputs"] = shown.to_json()
     parts = [*(stage.name for stage in made.stages), "evaluate"]
-    found = {f"{part}.{leaf}": _found(tree[part], leaf.split(".")) for part in parts for leaf in _leaves(tree[part])}
+    found = {f"{part}.{leaf}": field_at(tree[part], leaf.split(".")) for part in parts for leaf in leaves(tree[part])}
     for part in parts[:-1]:
         of = tree[part]
         without_effect = {
             "optim.epochs" if of["optim"]["steps"] else "optim.steps": True,
             "inputs.most_images": of["inputs"]["images"] == "frontal",
+            "inputs.closer": of["inputs"]["closer"] == "none",
             **{f"inputs.{one}": of["inputs"]["prior"] == "none" for one in ("prior_sections", "prior_words")},
             "lessons": of["style"] == "direct",
             **{f"guard.{one}": not of["guard"]["every"] for one in ("split", "studies", "keep", "act")},
@@ -230,7 +276,7 @@ def unexplained(path: Path) -> list[str]:
     found = []
     for name, value in fields_in_effect(made).items():
         _, _, leaf = name.partition(".")
-        common = leaf.partition(".")[0] in SHARED and _found(shared, leaf.split(".")) == value
+        common = leaf.partition(".")[0] in SHARED and field_at(shared, leaf.split(".")) == value
         if covered(name, named) or (common and covered(leaf, named)) or covered(leaf, OURS) or covered(name, OURS):
             continue
         if PAPER.get(name, PAPER.get(leaf, NOT_GIVEN)) != value:
@@ -340,6 +386,44 @@ def test_what_a_recipe_is_scored_on_is_looked_at_with_its_last_stage(data, tmp_p
     (*early, (_, last)) = stages.look(open_recipe(find("phantom"), [*settings, "evaluate.data=[nowhere]"]), tmp_path)
     assert not any(found.problems for _, found in early)
     assert ["evaluate: no studies.jsonl in nowhere" in str(one) for one in last.problems] == [True]
+
+
+def test_what_is_scored_is_not_trained_on_whatever_the_folders_are_called(data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    settings = few(f"data.path={data}", *TINY, f"evaluate.data={copy}")
+    made = open_recipe(find("phantom"), settings)
+    assert {study.split for study in stages.tested(made)} == {"test"}
+    lines = [study.with_split("test" if study.split == "train" else "val") for study in folder.read(copy)]
+    (copy / folder.LIST).write_text("".join(json.dumps(study.to_json()) + "\n" for study in lines))
+    with pytest.raises(StudyError, match=r"evaluate: stage sft is trained on what is scored: .* patients"):
+        stages.tested(made)
+    others = [replace(study, id=f"x{study.id}", patient="", prior=None) for study in lines]
+    (copy / folder.LIST).write_text("".join(json.dumps(study.to_json()) + "\n" for study in others))
+    with pytest.raises(StudyError, match=r"stage sft is trained on what is scored: .* have report and picture"):
+        stages.tested(made)
+    (*_, (_, last)) = stages.look(made, tmp_path / "run")
+    assert any("trained on what is scored" in str(one) for one in last.problems)
+
+
+@pytest.mark.parametrize("begun", ["run", "elsewhere/run"])
+def test_a_stage_knows_the_one_before_by_its_name_wherever_the_folder_is(data, tmp_path, monkeypatch, begun):
+    monkeypatch.chdir(tmp_path)
+    (sft, step1, _) = open_recipe(find("phantom"), few(f"data.path={data}", *TINY)).stages
+    RunFolder.open(tmp_path / "run" / "step1", "rl", to_dict(step1.placed(Path(begun)))).event("begun")
+    seen = []
+
+    def train(config, out, on_step):
+        seen.append(loop.open_run(out, "rl", to_dict(config)).done("begun"))
+        return out / "model"
+
+    monkeypatch.setattr("wetread.training.rl.train", train)
+    for out in (Path("run"), tmp_path / "run", Path("run/../run")):
+        stages.train(step1, out, bar)
+    assert seen == [True] * 3
+    assert sft.placed(Path("run")) == sft.config
+    with pytest.raises(RunError, match=r"model \(was"):
+        stages.train(replace(step1, start="step0"), tmp_path / "run", bar)
 
 
 def test_a_policy_that_is_there_says_what_the_next_stage_is_shown(data, tmp_path):
@@ -478,3 +562,63 @@ def test_the_effective_config_of_a_stage_builds_again():
 
     for stage in open_recipe(find("unirg_cxr")).stages:
         assert build(type(stage.config), None, (), to_dict(stage.config)) == stage.config
+
+
+def test_a_study_without_an_image_is_told_before_the_first_stage(tmp_path):
+    home = tmp_path / "data"
+    phantom.write(home, 60, seed=5, size=64)
+    records = [json.loads(line) for line in (home / "studies.jsonl").read_text().splitlines()]
+    bare = [one for one in records if one["split"] == "test"][:2]
+    for one in bare:
+        one["images"] = []
+    (home / "studies.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    (*early, (_, last)) = stages.look(open_recipe(find("phantom"), few(f"data.path={home}", *TINY)), tmp_path / "run")
+    assert not any(found.problems for _, found in early)
+    (said,) = map(str, last.problems)
+    assert said.startswith(f"evaluate: 2 studies have no image, the first {bare[0]['study']}; ")
+
+
+def test_a_policy_that_lost_drafts_says_so(tmp_path, monkeypatch):
+    home = tmp_path / "data"
+    phantom.write(home, 60, seed=5, size=64)
+    made = open_recipe(
+        written(tmp_path, lambda body: body.update(evaluate={"splits": ["test"]})), [f"data.path={home}"]
+    )
+    tested = stages.tested(made)
+    folder.file_of(tested[1].images[0]).write_bytes(b"not a picture")
+
+    class Reader(TemplateModel):
+        def generate(self, prompts, sampling, progress=None):
+            return [self.one(prompt) for prompt in prompts]
+
+        def one(self, prompt):
+            try:
+                prompt.images[0].pixels()
+            except StudyError as error:
+                return Generation(prompt.study, "", "error", 0, error=str(error))
+            return Generation(prompt.study, "Findings: Clear lungs.", "end", 5)
+
+    monkeypatch.setattr(stages, "open_model", lambda name: Reader())
+    with pytest.warns(WetreadWarning) as told:
+        rows = stages.score(made, tmp_path / "out", bar)
+    said = [str(one.message) for one in told]
+    assert [one.split(";")[0] for one in said] == [
+        f"{name}: 1 of {len(tested)} studies have no draft" for name in ("sft", "step1")
+    ]
+    assert "cannot be decoded" in said[0]
+    assert {row.n for row in rows if row.metric == "rouge_l"} == {len(tested), len(tested) - 1}
+
+
+@pytest.mark.slow
+def test_the_file_for_cpus_starts_two_processes(tmp_path):
+    told = tmp_path / "told.py"
+    told.write_text(
+        "from wetread.training import processes\nprint(processes.count(), processes.state().backend, flush=True)\n"
+    )
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", str(forked.free_port())]
+    file = str(ROOT / "recipes" / "accelerate" / "ddp_cpu.yaml")
+    done = subprocess.run(
+        [*launch, "--config_file", file, str(told)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.stdout.split() == ["2", "gloo"] * 2, done.stderr

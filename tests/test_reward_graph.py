@@ -257,6 +257,108 @@ def test_a_reward_that_is_written_wrongly_is_refused(written, why):
         rewards.get(written)
 
 
+CIRCLE: dict = {"metric": "rouge_l"}
+CIRCLE["times"] = CIRCLE
+ROUND: list = []
+ROUND.append(ROUND)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "why"),
+    [
+        ("transform", 5, "'rouge_l': transform 5 cannot be read"),
+        ("transform", None, "'rouge_l': transform None cannot be read"),
+        ("transform", True, "'rouge_l': transform True cannot be read"),
+        ("transform", {"scale": True}, "'rouge_l': transform .* cannot be read"),
+        ("transform", {"scale": 10**400}, "'rouge_l': transform .* cannot be read"),
+        ("transform", ROUND, "'rouge_l': transform .* cannot be read"),
+        ("times", 5, "times 5 of 'rouge_l' cannot be read"),
+        ("times", ["entity_f1"], "times .* of 'rouge_l' cannot be read"),
+        ("times", CIRCLE, "contains itself"),
+        ("weight", True, "weight of 'rouge_l' is True; give a number"),
+        ("weight", 10**400, "weight of 'rouge_l' is .* give a number"),
+        ("weight", math.inf, "weight inf of 'rouge_l'"),
+        ("metric", None, "metric of a term is None"),
+        ("metric", ROUND, "metric of a term is"),
+    ],
+)
+def test_a_term_that_is_written_wrongly_is_refused_with_its_key(key, wrong, why):
+    with pytest.raises(UsageError, match=why):
+        rewards.get({"terms": [{"metric": "rouge_l", key: wrong}]})
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "why"),
+    [
+        *[("min_words", wrong, f"min_words {wrong} of .* a whole number from 0 up") for wrong in (2.7, -5, math.inf, math.nan)],
+        ("min_words", True, "min_words is True; give a number"),
+        ("min_words", None, "min_words is None; give a number"),
+        ("floor", False, "floor is False; give a number"),
+        ("min_ratio", math.nan, "min_ratio nan"),
+        ("name", ROUND, "name of a reward is"),
+        ("source", ROUND, "source of a reward is"),
+    ],
+)  # fmt: skip
+def test_a_reward_whose_keys_are_of_the_wrong_kind_is_refused_with_the_key(key, wrong, why):
+    with pytest.raises(UsageError, match=why):
+        rewards.get({"terms": [{"metric": "rouge_l"}], key: wrong})
+
+
+@pytest.mark.parametrize("terms", [ROUND, [CIRCLE]])
+def test_a_reward_that_contains_itself_is_refused(terms):
+    with pytest.raises(UsageError, match=r"must be a list|contains itself"):
+        rewards.get({"terms": terms})
+
+
+# Rewards that teach nothing, or overflow --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "transform"),
+    [
+        ("entity_f1", {"clip": [2, 3]}),
+        ("entity_f1", {"clip": [-3, 0]}),
+        ("entity_f1", {"shift": 1e17}),
+        ("entity_f1", [{"clip": [2, 3]}, {"length_tax": [0.8, 1.25, 1]}]),  # it would pay for the length alone
+        ("errors_total", [{"clip": [-5, 0]}, "inverse"]),
+    ],
+)
+def test_a_term_that_is_the_same_for_every_draft_is_refused(metric, transform):
+    constant = Term(metric, 1.0, transform)
+    for terms in ((constant,), (Term("rouge_l"), constant), (Term("rouge_l", times=constant),)):
+        recipe = RewardRecipe("flat", terms)
+        for use in (lambda r=recipe: dry_run(r, [REFERENCE, NORMAL]), lambda r=recipe: score_batch([], [], r)):
+            with pytest.raises(UsageError, match=f"of every value of '{metric}'.* teaches nothing"):
+                use()
+
+
+@pytest.mark.parametrize(
+    ("term", "why"),
+    [
+        (Term("rouge_l", 1e200), r"term 'rouge_l' of reward 'odd' may add 1e\+200"),
+        (Term("rouge_l", 1e308, {"scale": 1e10}), "term 'rouge_l' of reward 'odd' may add inf"),
+        (Term("rouge_l", 1e4, {"scale": 1e3}, times="entity_f1"), "make its weight, scale or shift smaller"),
+        (Term("rouge_l", 1.0, {"length_tax": [0.8, 1.25, 1e9]}), r"may add -1e\+09"),
+        (Term("errors_total", 1e9, "inverse"), r"may add 1e\+09"),
+        (Term("rouge_l", 1e-9), "cannot tell such values apart"),
+        (Term("rouge_l", 1.0, {"shift": 1e5}), "cannot tell such values apart"),
+    ],
+)
+def test_rewards_too_large_or_too_close_to_train_with_are_refused_before_training(term, why):
+    with pytest.raises(UsageError, match=why):
+        dry_run(RewardRecipe("odd", (term,)), [REFERENCE, NORMAL])
+
+
+def test_sums_and_floors_that_are_too_large_are_refused():
+    halves = (Term("rouge_l", 6e5), Term("entity_f1", 6e5))
+    with pytest.raises(UsageError, match=r"'sum' pays 1\.2e\+06"):
+        dry_run(RewardRecipe("sum", halves), [REFERENCE, NORMAL])
+    with pytest.raises(UsageError, match=r"floor -1e\+30 of reward 'deep' is too large"):
+        dry_run(RewardRecipe("deep", (Term("rouge_l"),), floor=-1e30), [REFERENCE, NORMAL])
+    assert dry_run(RewardRecipe("large", (Term("rouge_l", 1000.0),)), [REFERENCE, NORMAL]) == 1000.0
+    assert dry_run(RewardRecipe("small", (Term("rouge_l", 0.001),)), [REFERENCE, NORMAL]) == 0.001
+
+
 def test_a_draft_that_is_short_for_its_reference_gets_the_floor():
     recipe = rewards.get({"name": "unirg_step1", "min_ratio": 0.5})
     (short,) = score_batch([draft(Report("Left effusion."))], [REFERENCE], recipe)

@@ -279,9 +279,20 @@ def test_bad_recipes_are_refused(build):
         build()
 
 
-def test_unknown_reward_names_the_nearest():
-    with pytest.raises(UsageError, match=r"Did you mean 'unirg_step\d'\?.*errors_total"):
-        rewards.get("unirg_step")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("unirg_step3", r"^no reward is called 'unirg_step3'\. Did you mean 'unirg_step\d'\? "),
+        ("errors_totl", r"^no reward is called 'errors_totl'\. Did you mean 'errors_total'\? "),
+        ("fkgl", r"^'fkgl' looks at the draft alone.*times: entity_f1"),
+        ("length_ratio", r"^'length_ratio' is a guard"),
+    ],
+)
+def test_a_name_that_is_no_reward_is_answered_briefly_and_cause_first(name, why):
+    with pytest.raises(UsageError, match=why) as caught:
+        rewards.get(name)
+    said = str(caught.value)
+    assert len(said) < 400 and "docs/metrics.md" in said and all(ready in said for ready in rewards.RECIPES)
 
 
 def test_single_metric_rewards_follow_the_spec():

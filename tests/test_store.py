@@ -147,8 +147,18 @@ def test_a_process_does_not_lock_itself_out_and_lets_go(tmp_path):
 def test_where_nothing_can_be_written_there_is_no_lock(tmp_path):
     (tmp_path / "file").write_text("")
     store.hold(tmp_path / "file" / "run")
-    with pytest.raises(RunError, match="cannot write"):
+    with pytest.raises(RunError, match=r"cannot make the run folder .*Choose another --out") as caught:
         RunFolder.open(tmp_path / "file" / "run", "sft", {}, alone=True)
+    assert "Free space" not in str(caught.value)
+
+
+def test_a_folder_that_was_moved_is_restated_and_still_refuses_another_config(tmp_path):
+    RunFolder.open(tmp_path / "run", "rl", {"model": "a/sft/model", "seed": 0}).event("begun")
+    store.restate(tmp_path / "run", "model", "b/sft/model")
+    assert RunFolder.open(tmp_path / "run", "rl", {"model": "b/sft/model", "seed": 0}).done("begun")
+    assert "b/sft/model" in (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(RunError, match="model"):
+        RunFolder.open(tmp_path / "run", "rl", {"model": "a/sft/model", "seed": 0})
 
 
 def test_atomic_write_leaves_no_part(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from training_helpers import SMALL, kill_when, sets, wetread
-from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.errors import ConfigError, MissingError, RunError, UsageError
 from wetread.models import open_model, read_manifest
 from wetread.records import Sampling
 from wetread.runs.config import build
@@ -75,6 +75,77 @@ def test_sft_killed_continues_and_finishes_once(data, tmp_path):
     records = list(JsonLines(out / "events.jsonl").read())
     assert sum(one["event"] == "sft.done" for one in records) == 1
     assert {one["step"] for one in records if one["event"] == "sft.step"} == set(range(1, 7))
+
+
+def stopped(train, config, out: Path, after: int) -> None:
+    """Begin a training and end it after so many steps, the warm-up's counted."""
+
+    def step(done, total, numbers):
+        if done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out, step)
+
+
+def change(listing: Path, key: str, text: str, many: int = 3) -> None:
+    """Give the first training studies something else under ``key``."""
+    records = [json.loads(line) for line in listing.read_text().splitlines()]
+    for one in [record for record in records if record["split"] == "train"][:many]:
+        one[key] = {"findings": text, "impression": ""} if key == "report" else text
+    listing.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+
+def test_a_training_goes_on_with_the_data_that_it_began_with_or_not_at_all(data, tmp_path):
+    import shutil
+
+    home, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(data, home)
+    listing, config = home / "studies.jsonl", build(SftConfig, None, [f"data.path={home}", "optim.steps=4", *SMALL])
+    stopped(sft.train, config, out, 4 + 3)
+    before = listing.read_text()
+    for key, said in (("report", "reports have"), ("indication", "contexts have")):
+        change(listing, key, "A word that no report had, zygomatic.")
+        with pytest.raises(RunError, match=f"run was begun with other data: {said} changed since") as told:
+            sft.train(config, out)
+        assert "\n" not in str(told.value)
+        listing.write_text(before)
+    listing.write_text("".join(reversed(before.splitlines(keepends=True))))
+    with pytest.raises(RunError, match="studies, reports, contexts have changed"):
+        sft.train(config, out)
+    listing.write_text(before)
+    change(listing, "site", "elsewhere")  # which no model is shown
+    model = sft.train(config, out)
+    events = list(JsonLines(out / "events.jsonl").read())
+    assert [one["step"] for one in events if one["event"] == "sft.resumed"] == [2]
+    assert same(model, sft.train(config, tmp_path / "whole"))
+    change(listing, "report", "Other.")
+    assert sft.train(config, out) == model  # what is finished stays so
+
+
+def test_rl_goes_on_with_its_data_and_with_those_of_its_guards_or_not_at_all(policy, data, tmp_path):
+    import shutil
+
+    home, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(data, home)
+    settings = ["optim.steps=3", "optim.batch=4", "group.rollouts=4", "group.max_new_tokens=8", "checkpoint_every=1",
+                "guard.studies=2", "guard.split=test"]  # fmt: skip
+    config = build(RlConfig, None, [f"data.path={home}", f"model={policy}", "reward=rouge_l", *settings])
+    stopped(rl.train, config, out, 2)
+    listing = home / "studies.jsonl"
+    before = listing.read_text()
+    change(listing, "report", "Other.")
+    with pytest.raises(RunError, match="other data: reports have"):
+        rl.train(config, out)
+    records = [json.loads(line) for line in before.splitlines()]
+    for one in records:
+        if one["split"] == "test":
+            one["report"]["findings"] += " So it is."
+    listing.write_text("".join(json.dumps(one) + "\n" for one in records))
+    with pytest.raises(RunError, match=r"other data: reports of guard\.split have"):
+        rl.train(config, out)
+    listing.write_text(before)
+    assert rl.train(config, out).is_dir()
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path):

@@ -23,9 +23,9 @@ TIMES = 4
 LOOKS = {"keep": "unirg_step1", "act": "warn", "batch": 96}
 """How SFT is looked at: as often as RL, and what is kept is chosen on validation studies by step 1's reward, as in RL."""
 RL: Mapping[str, Any] = {
-    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4}, "guard": {"every": 50, "act": "warn", "batch": 96}
+    "group": {"rollouts": 16, "temperature": 1.0}, "optim": {"batch": 256, "rate": 4e-4, "schedule": "linear"}, "guard": {"every": 50, "act": "warn", "batch": 96}
 }  # fmt: skip
-"""Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary."""
+"""Where RL differs from the recipe `phantom`, whose SFT is short: groups as large as the paper's, more of the vocabulary, a rate that ends at 0."""
 ORDER = 1000
 """Distance between the seeds of trainings that follow each other."""
 

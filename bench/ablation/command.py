@@ -48,7 +48,7 @@ class Ablation:
 def data(one: Ablation, plan: Any, out: Path) -> None:
     """Make the studies of a plan, or what is missing of them."""
     config = PhantomConfig(prior_share=plan.prior_share)
-    for name, count, seed in ((chains.PRETRAIN, plan.pretrain, 1), (chains.DATA, plan.studies, 0)):
+    for name, count, seed in ((chains.PRETRAIN, plan.pretrain, 1), (chains.DATA, plan.studies, 2)):
         phantom.write(out / name, count, seed=seed, size=one.size, config=config)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wetread.errors import UsageError
+from wetread.errors import StudyError, UsageError
 from wetread.prompts import closer
 from wetread.prompts.guide import Guide
 from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study, Thought
@@ -24,7 +24,9 @@ _NOTHING = {"", "none", "none.", "n/a", "n/a.", "[none]"}
 
 
 def frontal(study: Study) -> Image:
-    """Return the image that is drafted from: the first PA or AP view, else the first image."""
+    """Return the image that is drafted from: the first PA or AP view, else the first image (``StudyError`` where there is none)."""
+    if not study.images:
+        raise StudyError(f"the study {study.id} has no image to draft from; give its images, or leave it out.")
     return next((image for image in study.images if image.view in ("PA", "AP")), study.images[0])
 
 

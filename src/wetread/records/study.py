@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,22 @@ SEXES: tuple[Sex, ...] = get_args(Sex)
 
 Pixels = NDArray[np.float32]
 """Grey values, shape (rows, columns), 0.0 to 1.0, where 1.0 is bone (bright) and 0.0 is air, whatever the file's photometry."""
+
+
+def _group(data: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """Return the keys and values under ``key``; None where there are none (``TypeError`` where it is something else)."""
+    held = data.get(key)
+    if held and not isinstance(held, Mapping):
+        raise TypeError(f"{key} is not a mapping of keys to values but {type(held).__name__}; give one, or null")
+    return held or None
+
+
+def _groups(data: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    """Return the list of mappings under ``key``, which may be missing (``TypeError`` where it is something else)."""
+    held = data.get(key, ())
+    if not isinstance(held, list | tuple) or not all(isinstance(item, Mapping) for item in held):
+        raise TypeError(f"{key} is not a list of mappings of keys to values; give one")
+    return held
 
 
 @dataclass(frozen=True)
@@ -80,12 +96,12 @@ class Prior:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Prior:
-        """Return the prior that ``to_json`` wrote."""
-        report = data.get("report")
+        """Return the prior that ``to_json`` wrote; ``KeyError`` or ``TypeError`` names the key that is missing or wrong."""
+        report = _group(data, "report")
         return cls(
             study=data["study"],
             date=data.get("date", ""),
-            images=tuple(Image.from_json(item) for item in data.get("images", ())),
+            images=tuple(Image.from_json(item) for item in _groups(data, "images")),
             report=Report.from_json(report) if report else None,
         )
 
@@ -154,13 +170,26 @@ class Study:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Study:
-        """Return the study that ``to_json`` wrote, without pixels (``wetread.studies`` attaches them)."""
-        report, prior, truth = data.get("report"), data.get("prior"), data.get("truth")
+        """Return the study that ``to_json`` wrote, without pixels (``wetread.studies`` attaches them).
+
+        Raises
+        ------
+        KeyError
+            A key is missing.
+        TypeError
+            A key does not hold what it is to hold; names the key.
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"not a mapping of keys to values but {type(data).__name__}")
+        report, prior, meta = (_group(data, key) for key in ("report", "prior", "meta"))
+        truth = None if data.get("truth") is None else _groups(data, "truth")
+        if "images" not in data:
+            raise KeyError("images")
         return cls(
             id=data["study"],
             patient=data.get("patient", ""),
             modality=data.get("modality", "chest_xray"),
-            images=tuple(Image.from_json(item) for item in data["images"]),
+            images=tuple(Image.from_json(item) for item in _groups(data, "images")),
             indication=data.get("indication", ""),
             comparison=data.get("comparison", ""),
             age=data.get("age"),
@@ -168,9 +197,19 @@ class Study:
             site=data.get("site", ""),
             date=data.get("date", ""),
             split=data.get("split", ""),
-            prior=Prior.from_json(prior) if prior else None,
+            prior=_prior(prior) if prior else None,
             report=Report.from_json(report) if report else None,
             findings=None if truth is None else tuple(Finding.from_json(item) for item in truth),
             source=data.get("source", ""),
-            meta=data.get("meta", {}),
+            meta=meta or {},
         )
+
+
+def _prior(data: Mapping[str, Any]) -> Prior:
+    """Return the prior; an error says that its key is one of the prior's."""
+    try:
+        return Prior.from_json(data)
+    except KeyError as error:
+        raise KeyError(f"prior.{error.args[0]}") from error
+    except TypeError as error:
+        raise TypeError(f"prior.{error}") from error

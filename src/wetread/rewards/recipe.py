@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -38,11 +39,19 @@ class Term:
     """What it is held against: the ``reference``, or another part of the same draft, which says nothing of truth."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "transform", transforms.chain(self.transform))
+        try:
+            object.__setattr__(self, "transform", transforms.chain(self.transform))
+        except UsageError as error:
+            raise UsageError(f"term {self.metric!r}: {error}") from None
         if isinstance(self.times, str):
             object.__setattr__(self, "times", Term(self.times))
         elif isinstance(self.times, Mapping):
             object.__setattr__(self, "times", Term.from_json(self.times))
+        elif self.times is not None and not isinstance(self.times, Term):
+            raise UsageError(
+                f"times {self.times!r} of {self.metric!r} cannot be read; write one metric's name (entity_f1), or one term "
+                "({metric: entity_f1, transform: …})."
+            )
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise UsageError(
                 f"weight {self.weight} of {self.metric!r} must be above 0; a transform turns the direction."
@@ -140,9 +149,10 @@ class Term:
     def from_json(cls, data: Mapping[str, Any]) -> Term:
         """Return the term that ``to_json`` wrote, or that somebody wrote into a config (``UsageError`` where it is none)."""
         _check_keys(data, cls, "a term of a reward")
-        weight = _number(data.get("weight", 1.0), f"weight of {data['metric']!r}")
+        metric = _text(data["metric"], "metric of a term")
+        weight = _number(data.get("weight", 1.0), f"weight of {metric!r}")
         of, against = data.get("of", "report"), data.get("against", "reference")
-        return cls(str(data["metric"]), weight, data.get("transform", ()), data.get("times"), of, against)
+        return cls(metric, weight, data.get("transform", ()), data.get("times"), of, against)
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,7 @@ class RewardRecipe:
     floor: float = -1.0
     """Reward of an unreadable draft; below the least that the terms can sum to."""
     min_words: int = 1
-    """A draft with fewer words in its sections counts as unreadable."""
+    """A draft with fewer words in its sections counts as unreadable; a whole number from 0 up."""
     min_ratio: float = 0.0
     """So does one with less than this share of its reference's words, 0 to 1."""
     source: str = ""
@@ -171,6 +181,8 @@ class RewardRecipe:
             raise UsageError(f"reward {self.name!r} has {', '.join(twice)} twice; give each metric one term.")
         if not math.isfinite(self.floor):
             raise UsageError(f"floor {self.floor} of reward {self.name!r} must be a finite number.")
+        if not (self.min_words >= 0 and float(self.min_words).is_integer()):
+            raise UsageError(f"min_words {self.min_words} of reward {self.name!r} must be a whole number from 0 up.")
         if not 0 <= self.min_ratio <= 1:
             raise UsageError(f"min_ratio {self.min_ratio} of reward {self.name!r} must be from 0 to 1.")
 
@@ -204,16 +216,17 @@ class RewardRecipe:
     def from_json(cls, data: Mapping[str, Any]) -> RewardRecipe:
         """Return the recipe that ``to_json`` wrote, or that somebody wrote into a config (``UsageError`` where it is none)."""
         _check_keys(data, cls, "a reward")
-        terms = data["terms"]
+        name, terms = _text(data["name"], "name of a reward"), data["terms"]
         if not isinstance(terms, Sequence) or isinstance(terms, str) or not all(isinstance(t, Mapping) for t in terms):
-            raise UsageError(f"terms of reward {data['name']!r} must be a list of {{metric: …, weight: …}}.")
+            raise UsageError(f"terms of reward {name!r} must be a list of {{metric: …, weight: …}}.")
+        words = _number(data.get("min_words", 1), "min_words")
         return cls(
-            name=str(data["name"]),
+            name=name,
             terms=tuple(Term.from_json(item) for item in terms),
             floor=_number(data.get("floor", -1.0), "floor"),
-            min_words=int(_number(data.get("min_words", 1), "min_words")),
+            min_words=int(words) if words.is_integer() else cast(int, words),  # which is then refused
             min_ratio=_number(data.get("min_ratio", 0.0), "min_ratio"),
-            source=str(data.get("source", "")),
+            source=_text(data.get("source", ""), "source of a reward"),
         )
 
 
@@ -228,7 +241,13 @@ def _check_keys(data: Mapping[str, Any], cls: Any, what: str) -> None:
 
 
 def _number(value: Any, what: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{what} is {value!r}; give a number.") from None
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(value, bool):
+            return float(value)  # of text too: YAML 1.1 reads 1e-3 as text
+    raise UsageError(f"{what} is {value!r}; give a number.")
+
+
+def _text(value: Any, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise UsageError(f"{what} is {value!r}; give a name or a text.")

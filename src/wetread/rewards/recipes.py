@@ -22,6 +22,7 @@ from typing import Any
 
 from wetread import metrics
 from wetread.errors import UsageError, nearest
+from wetread.rewards.guards import GUARDS
 from wetread.rewards.recipe import RewardRecipe, Term
 
 ERROR_WEIGHT = 0.5
@@ -63,6 +64,7 @@ _READY = (
 )  # fmt: skip
 RECIPES = {recipe.name: recipe for recipe in _READY}
 """The composed recipes by name; every metric's name is a recipe too."""
+_ALLOWED = f"Allowed: {', '.join(RECIPES)}, or a metric of docs/metrics.md or docs/knowledge.md."
 
 
 def single(metric: str) -> RewardRecipe:
@@ -78,7 +80,7 @@ def single(metric: str) -> RewardRecipe:
     if spec.reference_free:
         raise UsageError(
             f"{metric!r} looks at the draft alone and cannot be a reward by itself; multiply it by a metric that looks at the "
-            f"reference (times), or use one of: {', '.join(names())}."
+            f"reference (times: entity_f1), or use another. {_ALLOWED}"
         )
     if spec.better == "higher":
         term = Term(metric)
@@ -105,15 +107,25 @@ def get(reward: str | Mapping[str, Any]) -> RewardRecipe:
     Raises
     ------
     UsageError
-        When nothing has that name, with those that do; when what is written out is no recipe or names an unknown metric.
+        When nothing has that name, with the nearest that does; when what is written out is no recipe, contains itself or
+        names an unknown metric.
     """
     if isinstance(reward, Mapping):
-        return _written_out(reward)
+        try:
+            return _written_out(reward)
+        except RecursionError:
+            raise UsageError(
+                "the reward that is written out contains itself (a YAML anchor within what it names); write every term out."
+            ) from None
     if reward in RECIPES:
         return RECIPES[reward]
     if reward in metrics.METRICS:
         return single(reward)
-    raise UsageError(f"no reward is called {reward!r}.{nearest(reward, names())} There are: {', '.join(names())}.")
+    if reward in GUARDS:
+        raise UsageError(
+            f"{reward!r} is a guard, which watches a training and is never paid for; use another. {_ALLOWED}"
+        )
+    raise UsageError(f"no reward is called {reward!r}.{nearest(reward, names())} {_ALLOWED}")
 
 
 def _written_out(data: Mapping[str, Any]) -> RewardRecipe:

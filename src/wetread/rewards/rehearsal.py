@@ -19,6 +19,11 @@ ENDPOINT = "endpoint"
 """A metric that needs something of this name asks another machine."""
 CLOSE = 1e-6
 """Two contributions nearer than this are equal but for rounding."""
+LARGEST = 1e6
+"""Rewards beyond this are refused, well before the single precision of trainers overflows, which squares them."""
+FINEST = 1e-4
+"""Least difference between the worst and the best reward, and least part of their size: trainers add as much to a group's
+deviation, and single precision rounds away what is smaller."""
 
 
 def ready(recipe: RewardRecipe, entries: Mapping[str, MetricEntry] | None) -> Mapping[str, MetricEntry]:
@@ -47,9 +52,15 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
     ------
     UsageError
         Naming the term: nothing in it looks at the reference, a transform turns a metric's direction round or is not made
-        for its values, a factor of a product may be below 0, where worse would be paid more, or a product pays for what looks
-        at the draft alone even where all the rest is as wrong as can be.
+        for its values, a factor of a product may be below 0, where worse would be paid more, a product pays for what looks
+        at the draft alone even where all the rest is as wrong as can be, a transform makes one value of all, or what it
+        adds is too large to be computed with; also when the floor is.
     """
+    if abs(recipe.floor) > LARGEST:
+        raise UsageError(
+            f"floor {recipe.floor:g} of reward {recipe.name!r} is too large to be computed with; allowed is from "
+            f"{-LARGEST:g} to {LARGEST:g}."
+        )
     for term in recipe.terms:
         where = f"term {term.name!r} of reward {recipe.name!r}"
         specs = [entries[one.metric].spec for one in term.factors]
@@ -64,7 +75,7 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
                     f"{where}: {one.metric!r} asks an endpoint, which judges reports against references alone."
                 )
             if (spec.better == "higher") == transforms.turned(one.steps):
-                said = ", ".join(step.kind for step in one.steps) or "identity"
+                said = _said(one)
                 raise UsageError(
                     f"{where}: of {one.metric!r} {spec.better} is better, but transform {said} pays for the opposite; "
                     f"use {'identity' if spec.better == 'higher' else 'inverse'}."
@@ -79,6 +90,13 @@ def check(recipe: RewardRecipe, entries: Mapping[str, MetricEntry]) -> None:
                     "clip or shift it to begin at 0."
                 )
         _check_truth(term, specs, where)
+        for one, spec in zip(term.factors, specs, strict=True):
+            _check_varies(one, spec, where)
+        _check_size(term, specs, where)
+
+
+def _said(one: Term) -> str:
+    return ", ".join(step.kind for step in one.steps) or "identity"
 
 
 def _check_truth(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
@@ -96,6 +114,30 @@ def _check_truth(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
             "the draft alone, is paid for in a draft that is all wrong; let what it is multiplied by begin at 0, without "
             "a shift or a clip above it."
         )
+
+
+def _check_varies(one: Term, spec: MetricSpec, where: str) -> None:
+    """Refuse a factor that is the same for the worst and the best draft of the reference's length."""
+    low, high = values_of(spec)
+    value = transforms.apply(one.steps, high)
+    if transforms.apply(one.steps, low) == value:
+        raise UsageError(
+            f"{where}: transform {_said(one)} makes {value:g} of every value of {one.metric!r}, which is from {low:g} to "
+            f"{high:g}, so that it teaches nothing; choose numbers that tell these values apart."
+        )
+
+
+def _check_size(term: Term, specs: Sequence[MetricSpec], where: str) -> None:
+    """Refuse a term that may be too large; an end that the metric itself does not bound is left to the rehearsal."""
+    bounded = all(math.isfinite(end) for spec in specs for end in values_of(spec))
+    spans = [transforms.span(one.steps, values_of(spec)) for one, spec in zip(term.factors, specs, strict=True)]
+    for ends in zip(*spans, strict=True):
+        added = term.weight * math.prod(ends)
+        if not abs(added) <= LARGEST and (bounded or math.isfinite(added)):
+            raise UsageError(
+                f"{where} may add {added:g}, too large to be computed with; allowed is from {-LARGEST:g} to {LARGEST:g}, "
+                "so make its weight, scale or shift smaller."
+            )
 
 
 def blind(one: Term, spec: MetricSpec) -> bool:
@@ -144,8 +186,8 @@ def dry_run(
     ------
     UsageError
         Naming the term: what ``check`` refuses, when a reference gets less than that term's best value against itself and
-        another report no less, or when the floor is not below the least reachable reward; also when there is no
-        reference with text.
+        another report no less, or when the floor is not below the least reachable reward; also when the least and the
+        best reward are too large or too close to be told apart in training, and when there is no reference with text.
     """
     texts = list(dict.fromkeys(reference for reference in references if reference))
     if not texts:
@@ -178,6 +220,17 @@ def dry_run(
             _check_identity(one, recipe, known, (texts, scores[one.metric]), wanted)
             reached *= max(paid, default=0.0) if wanted is None else wanted
         best += reached
+    if not abs(best) <= LARGEST:
+        raise UsageError(
+            f"reward {recipe.name!r} pays {best:g} for a reference as its own draft, too large to be computed with; at most "
+            f"{LARGEST:g} is allowed, so make weights, scales and shifts smaller."
+        )
+    if best - least < FINEST * max(1.0, abs(least), abs(best)):
+        raise UsageError(
+            f"reward {recipe.name!r} is from {least:g} to {best:g}; a trainer cannot tell such values apart, so that it "
+            f"teaches nothing. The difference must be at least {FINEST:g}, and {FINEST:g} of the greater; make weights "
+            "larger or shifts smaller."
+        )
     return best
 
 

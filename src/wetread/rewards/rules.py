@@ -76,6 +76,9 @@ class Rule:
             raise UsageError(
                 f"no guard is called {self.of!r}.{nearest(self.of, VALUES)} There are: {', '.join(VALUES)}, panel/METRIC."
             )
+        held = self.of.removeprefix("panel/")
+        if held != self.of and held not in METRICS:
+            raise UsageError(f"guard.rules: no metric is called {held!r} (of: {self.of}).{nearest(held, METRICS)}")
 
     def broken(self, values: Values, start: Values) -> tuple[Literal["warn", "stop"], str] | None:
         """Return what is to be done and why, in words; None while all is well or the value is not known."""
@@ -121,6 +124,40 @@ def rules(given: Sequence[Rule] = ()) -> tuple[Rule, ...]:
     for rule in given:
         named[rule.of, rule.side] = rule
     return tuple(named.values())
+
+
+def check(given: Sequence[Rule], panel: Sequence[str]) -> None:
+    """Refuse rules of a config that would never fire.
+
+    A rule without a threshold is one only where it takes the place of a usual one, which it turns off.
+
+    Parameters
+    ----------
+    given
+        The rules of a config.
+    panel
+        The held-out metrics, as the function of that name returns them.
+
+    Raises
+    ------
+    UsageError
+        One is about a metric that is not held out, or has neither ``warn`` nor ``stop`` and turns nothing off.
+
+    >>> check([Rule("kl", "above"), Rule("panel/bleu_4", "below", stop=-0.1)], ["bleu_4"])
+    """
+    usual = {(rule.of, rule.side) for rule in RULES}
+    for rule in given:
+        held = rule.of.removeprefix("panel/")
+        if held != rule.of and held not in panel:
+            raise UsageError(
+                f"guard.rules: {rule.of!r} is never looked at; held out are {', '.join(panel)}. Name {held} in guard.panel, "
+                "or make the rule about one of these."
+            )
+        if rule.warn is None and rule.stop is None and (rule.of, rule.side) not in usual:
+            raise UsageError(
+                f"guard.rules: the rule {rule.of} {rule.side} has neither warn nor stop and would never fire; give one of "
+                "them, or leave the rule out."
+            )
 
 
 def panel(reward: Iterable[str], chosen: Sequence[str] = ()) -> tuple[str, ...]:

@@ -141,12 +141,13 @@ Written = str | Mapping[str, Any] | Step
 
 
 def chain(written: Written | Sequence[Written]) -> Chain:
-    """Return the chain that is written; one step needs no list (``UsageError`` where it is none).
+    """Return the chain that is written; one step needs no list, no step is an empty list (``UsageError`` where it is none).
 
     >>> chain(["negate", {"shift": 1}])
     (Step(kind='negate', numbers=()), Step(kind='shift', numbers=(1.0,)))
     """
-    items = [written] if isinstance(written, str | Mapping | Step) else list(written)
+    several = isinstance(written, Sequence) and not isinstance(written, str)
+    items: Sequence[Any] = written if several else [written]  # type: ignore[assignment]
     return tuple(step for item in items if (step := _step(item)).kind != "identity")
 
 
@@ -159,12 +160,11 @@ def _step(written: Any) -> Step:
         ((kind, given),) = written.items()
         numbers = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
         try:
-            return Step(kind, tuple(float(number) for number in numbers))
-        except TypeError:
-            pass
-        except ValueError as error:
-            if isinstance(error, UsageError):
-                raise
+            found = tuple(float(number) for number in numbers if not isinstance(number, bool))
+        except (TypeError, ValueError, OverflowError):
+            found = ()
+        if len(found) == len(numbers):
+            return Step(kind, found)
     raise UsageError(
         f"transform {written!r} cannot be read; write a name (negate) or a name with numbers ({{clip: [0, 1]}})."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ import yaml
 from wetread.errors import ConfigError, MissingError, nearest
 
 T = TypeVar("T")
+MERGE = "tag:yaml.org,2002:merge"
+"""Tag of YAML's key ``<<``, which may come more than once."""
 
 
 def limits(default: Any, low: float | None = None, high: float | None = None, *, above: float | None = None) -> Any:
@@ -45,7 +48,7 @@ def build(
     Raises
     ------
     ConfigError
-        Unknown key, wrong type, out of range, or YAML that does not parse.
+        Unknown key, wrong type, out of range, a key that is set twice, or YAML that does not parse.
     MissingError
         The YAML file is not there.
     """
@@ -134,11 +137,44 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_nodes(node, where, {})
+        return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{line}: not YAML ({getattr(error, 'problem', error)}).") from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{where}: not YAML ({error}).") from error  # 2027-02-30, which is read as a date
+
+
+def _check_nodes(node: Any, where: str, seen: dict[int, bool]) -> None:
+    """Refuse a key that is set twice, of which YAML would take the last, and an anchor that contains itself.
+
+    ``seen`` holds the nodes that have been met, by their id, and whether all of what is in them has been.
+    """
+    if not isinstance(node, yaml.CollectionNode) or seen.get(id(node)):
+        return
+    if id(node) in seen:
+        raise ConfigError(f"{where}, line {node.start_mark.line + 1}: what the anchor (&) names contains itself.")
+    seen[id(node)] = False
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    first: dict[str, int] = {}
+    for key, _ in pairs:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+            continue
+        line = key.start_mark.line + 1
+        if key.value in first:
+            raise ConfigError(
+                f"{where}, line {line}: the key {key.value!r} is set already, in line {first[key.value]}; keep one of them."
+            )
+        first[key.value] = line
+    for part in itertools.chain.from_iterable(pairs) if pairs else node.value:
+        _check_nodes(part, where, seen)
+    seen[id(node)] = True
 
 
 def _fields(cls: Any) -> list[tuple[dataclasses.Field[Any], Any]]:

@@ -22,6 +22,7 @@ from wetread.rewards.guards import FindingCalls
 from wetread.rewards.rules import PANEL
 from wetread.runs import compare, passes, thinking
 from wetread.runs.store import RunFolder
+from wetread.studies.folder import check_shown
 from wetread.studies.splits import patient_key
 from wetread.studies.temporal import temporal
 
@@ -94,7 +95,13 @@ def answer(
     A style that corrects itself does so at most ``rounds`` times.
 
     What has failed before is tried again. Drafts are written in pieces of four batches; ``generations-NAME.jsonl`` keeps the model's own words.
+
+    Raises
+    ------
+    StudyError
+        A study has no image.
     """
+    check_shown(studies)
     style = prompts.of(model)
     lines = run.lines(f"generations-{slug(name)}")
     kept = {study: one for study, one in _latest(lines.read()).items() if one["stop"] != "error"}
@@ -121,6 +128,15 @@ def failure(name: str, study: str, run: RunFolder) -> str:
     """Return why a system has no draft for a study, as its run folder says."""
     record = _latest(run.lines(f"generations-{slug(name)}").read()).get(study, {})
     return str(record.get("error") or "it was not generated")
+
+
+def lost(name: str, drafts: Sequence[Draft | None], studies: Sequence[Study], run: RunFolder) -> str:
+    """Return how many studies a system has no draft for, and why the first has none; empty where all have one."""
+    missing = [study.id for study, one in zip(studies, drafts, strict=True) if one is None]
+    if not missing:
+        return ""
+    why = failure(name, missing[0], run)
+    return f"{name}: {len(missing)} of {len(studies)} studies have no draft; the first: {why}"
 
 
 def _latest(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

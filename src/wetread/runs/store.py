@@ -14,6 +14,7 @@ also by kill -9.
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -133,7 +134,7 @@ class RunFolder:
             ``path`` is a file.
         RunError
             Another kind or another config wrote the folder: the keys that differ and both values; or another process is
-            writing it; or it cannot be written.
+            writing it; or it cannot be made or written.
         """
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; a run folder is needed. Choose another --out.")
@@ -145,8 +146,8 @@ class RunFolder:
             meta = _load(file)
             _refuse_other(path, meta, wanted)
             return cls(path, meta)
+        _make(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             meta = {
                 **wanted,
                 "wetread": wetread.__version__,
@@ -244,6 +245,24 @@ def read_run(folder: Path) -> dict[str, Any]:
     return _load(folder / RUN_FILE)
 
 
+def restate(folder: Path, key: str, value: Any) -> None:
+    """Let a run folder say something else in its config that means the same, such as the place of what has been moved.
+
+    Raises
+    ------
+    RunError
+        ``run.json`` cannot be read, or the folder cannot be written.
+    """
+    meta = _load(folder / RUN_FILE)
+    config = {**meta["config"], key: value}
+    meta |= {"config": config, "signature": signature(config)}
+    try:
+        write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_atomic(folder / RUN_FILE, json.dumps(meta, indent=2) + "\n")
+    except OSError as error:
+        raise disk_error(folder, error) from error
+
+
 def signature(config: Mapping[str, Any]) -> str:
     """Return 12 hex digits that stand for a config.
 
@@ -300,6 +319,17 @@ def disk_error(path: Path, error: OSError) -> RunError:
     return RunError(
         f"cannot write {path.name} in the run folder: {error.strerror or error}. Free space or choose another --out; then run the same command again, it continues."
     )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise disk_error(folder, error) from error
+        raise RunError(
+            f"cannot make the run folder {folder}: {error.strerror or error}. Choose another --out, in a folder that can be written."
+        ) from error
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -81,12 +81,36 @@ def check_held_out(train: Sequence[Study], held_out: Sequence[Study]) -> None:
             f"{found} of the held-out data are also trained on; leave them out of one of the two. "
             "If they only happen to have the same key, give the two data sets different `source` names."
         )
-    outside = {id(study) for study in held_out}
-    pairs = [pair for pair in equal_pairs([*held_out, *train]) if (id(pair[0]) in outside) != (id(pair[1]) in outside)]
+    check_copies(train, held_out, "held-out study")
+
+
+def check_copies(train: Sequence[Study], others: Sequence[Study], what: str) -> None:
+    """Refuse training studies that have report and picture of one of ``others``, whatever their keys say.
+
+    Parameters
+    ----------
+    train
+        The studies that are trained on.
+    others
+        Studies that must not be among them.
+    what
+        What the message calls one of ``others``.
+
+    Raises
+    ------
+    StudyError
+        Names the first two and says how many there are.
+    """
+    theirs = {words for study in others if (words := _said(study))}
+    learned = [study for study in train if _said(study) in theirs]  # most are not, and no file of theirs is read
+    shared = {_said(study) for study in learned}
+    both = [*(study for study in others if _said(study) in shared), *learned]
+    outside = {id(study) for study in others}
+    pairs = [pair for pair in equal_pairs(both) if (id(pair[0]) in outside) != (id(pair[1]) in outside)]
     if pairs:
         first, second = pairs[0]
         raise StudyError(
-            f"{len(pairs)} training studies have report and picture of a held-out study, the first {second.id} those of "
+            f"{len(pairs)} training studies have report and picture of a {what}, the first {second.id} those of "
             f"{first.id}; leave them out of one of the two."
         )
 
@@ -101,7 +125,7 @@ def equal_pairs(studies: Sequence[Study]) -> Iterator[tuple[Study, Study]]:
     same: dict[str, list[Study]] = defaultdict(list)
     for study in studies:
         if study.report:
-            same[" ".join(study.report.text.casefold().split())].append(study)
+            same[_said(study)].append(study)
     for group in same.values():
         if len(group) < 2:
             continue
@@ -122,6 +146,11 @@ def _earlier(study: Study, seen: dict[bytes, list[tuple[Study, Image]]]) -> Stud
         found = found or next((other for other, held in seen[mark] if _equal(held, image)), None)
         seen[mark].append((study, image))
     return found
+
+
+def _said(study: Study) -> str:
+    """Return the words of a study's report, in any case; empty where it has none."""
+    return " ".join(study.report.text.casefold().split()) if study.report else ""
 
 
 def _key(study: Study) -> tuple[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, overload
 
@@ -134,6 +134,8 @@ class Samples(Sequence[Study]):
     """Those of them that name no patient; leaks between these cannot be seen."""
     priors: PriorCount | None = None
     """What was found where the folders' priors were looked for (``data.priors``); None: they were not."""
+    reported: Mapping[str, int] = field(default_factory=dict)
+    """Split to how many studies of the folders have a report."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -176,7 +178,8 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
     ConfigError
         Weights or limits do not fit the folders.
     StudyError
-        A patient is in two splits, a prior is of another split or patient, or something held out is trained on.
+        A patient is in two splits, a prior is of another split or patient, something of another split or held out is
+        trained on, or a study has no image.
 
     Warns
     -----
@@ -192,8 +195,10 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
         others += [study for study in every if study.split not in ("", config.split)]
     held_out = _held_out(config)
     flat = [study for part in train for study in part]
+    folder.check_shown(flat)
     compared = [*flat, *others, *held_out]
     check_leaks([*flat, *others])
+    leaks.check_copies(flat, others, "study of another split")
     if held_out:
         leaks.check_held_out(flat, held_out)
     leaks.check_priors(flat, [*others, *held_out])
@@ -224,7 +229,30 @@ def select(config: DataConfig, seed: int = 0) -> Samples:
         len(compared),
         nameless,
         found,
+        Counter(study.split for every in folders for study in every if study.report),
     )
+
+
+def digests(samples: Samples) -> dict[str, str]:
+    """Return what stands for the data of a training, part by part; of images it is their names, not what is in them."""
+    made = marks(samples.studies)
+    rows = hashlib.blake2b(repr((made["studies"], samples.rows)).encode(), digest_size=8)
+    return {**made, "studies": rows.hexdigest()}
+
+
+def marks(studies: Sequence[Study]) -> dict[str, str]:
+    """Return what stands for the studies, their reports, and what else of them a model may be shown."""
+    kept = {part: hashlib.blake2b(digest_size=8) for part in ("studies", "reports", "contexts")}
+    for study in studies:
+        kept["studies"].update(repr((study.source, study.id, _names(study.images))).encode())
+        kept["reports"].update(repr(study.report).encode())
+        prior = study.prior and (study.prior.study, study.prior.report, _names(study.prior.images))
+        kept["contexts"].update(repr((study.indication, study.comparison, study.age, study.sex, prior)).encode())
+    return {part: mark.hexdigest() for part, mark in kept.items()}
+
+
+def _names(images: Sequence[Image]) -> list[tuple[str, str]]:
+    return [(image.name, image.view) for image in images]
 
 
 def _one_each(config: DataConfig) -> tuple[int, ...]:

@@ -33,8 +33,9 @@ from wetread.runs.store import RunFolder
 from wetread.studies import priors
 from wetread.training import processes
 from wetread.training.config import GuardConfig, RlConfig, SftConfig
+from wetread.training.data import marks
 from wetread.training.looks import Judge, Look, Paid, best_of
-from wetread.training.loop import WHOLE
+from wetread.training.loop import WHOLE, same_data
 
 LOOK, KEPT = "look", "kept"
 LOGGED = {"entropy": "entropy", "kl": "kl", "unscored": "guard/unscored"}
@@ -234,6 +235,8 @@ def watch(
         A held-out metric is in the reward or not known.
     ConfigError
         What is to be kept is neither metric nor reward.
+    RunError
+        The run was begun with other studies to be looked at.
     """
     given = config.guard
     if not given.every:
@@ -241,7 +244,7 @@ def watch(
     panel = check(given, reward.recipe if reward else None)
     sample = _sample(config)
     if not sample:
-        text = f"guards are off: no study of split {given.split!r} has a report. Set guard.split, or guard.every=0."
+        text = f"guards are off: {_nothing(config)}. Set guard.split, or guard.every=0."
         if processes.main():
             warnings.warn(text, GuardWarning, stacklevel=2)
         run.event(f"{stage}.guards", off=text)
@@ -255,7 +258,16 @@ def watch(
         precision=(scorers.precision if scorers else "") or None,
     )
     by = rewards.get(given.keep) if given.keep in rewards.RECIPES else None
-    run.event(f"{stage}.guards", studies=len(sample), panel=list(panel), keep=given.keep, every=given.every)
+    held_by = {f"{part} of guard.split": mark for part, mark in marks(sample).items()}
+    same_data(run, f"{stage}.guards", held_by)
+    run.event(
+        f"{stage}.guards",
+        studies=len(sample),
+        panel=list(panel),
+        keep=given.keep,
+        every=given.every,
+        digests=held_by,
+    )
     judge = Judge(given, reward, panel, entries, Paid(by, rewards.bind(by, held)) if by else None)
     tokens = given.max_new_tokens or (config.group.max_new_tokens if isinstance(config, RlConfig) else style.longest)
     return Guards(judge, run, stage, sample, style, copy.deepcopy(processor), tokens)
@@ -264,6 +276,7 @@ def watch(
 def check(given: GuardConfig, reward: rewards.RewardRecipe | None) -> tuple[str, ...]:
     """Return the held-out metrics; errors as ``watch``, without reading any data."""
     panel = rules.panel(reward.metrics if reward else (), given.panel)
+    rules.check(given.rules, panel)
     known = [*(["reward"] if reward else []), "last", *metrics.METRICS, *rewards.RECIPES]
     if given.keep not in known:
         ready = ", ".join(known[: known.index("last") + 1])
@@ -271,6 +284,32 @@ def check(given: GuardConfig, reward: rewards.RewardRecipe | None) -> tuple[str,
             f"guard.keep={given.keep!r} is neither a metric nor a ready reward.{nearest(given.keep, known)} Or: {ready}."
         )
     return panel
+
+
+def check_split(config: RlConfig | SftConfig, reported: Mapping[str, int]) -> int:
+    """Return how many studies there are to be looked at; ``reported``: split to how many of its studies have a report.
+
+    Raises
+    ------
+    ConfigError
+        There are none, and the training would go unwatched.
+    """
+    split = config.guard.split
+    there = 0 if split == config.data.split else reported.get(split, 0)
+    if not there:
+        others = ", ".join(sorted(name for name in reported if name not in ("", config.data.split))) or "none"
+        raise ConfigError(
+            f"{_nothing(config)}. Set guard.split to another split that has reports ({others}), or guard.every=0 to train "
+            "unwatched."
+        )
+    return there
+
+
+def _nothing(config: RlConfig | SftConfig) -> str:
+    split = config.guard.split
+    if split == config.data.split:
+        return f"guard.split={split!r} is trained on, and says nothing of other studies"
+    return f"no study of split {split!r} has a report (guard.split)"
 
 
 def words(kept: Look | None, given: GuardConfig) -> str:

@@ -6,6 +6,7 @@ A lesson is a study with what is to be thought (``wetread traces``) and, where a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,6 +134,17 @@ def rollouts(samples: Sequence[Study], folders: Sequence[str], style: str) -> tu
             f"lessons: no draft to be corrected in {', '.join(folders)}; give folders of `wetread reflect`."
         )
     return seconds, {"second_turns": len(seconds)}
+
+
+def mark(learned: Iterable[Lesson], guide: Guide | None = None) -> dict[str, str]:
+    """Return what stands for what is to be thought or corrected, as ``data.digests``; nothing where there is nothing."""
+    made = hashlib.blake2b(guide_digest(guide).encode() if guide else b"", digest_size=8)
+    plain = True
+    for one in learned:
+        if one.thought is not None or one.first:
+            plain = False
+            made.update(repr((one.study.id, one.thought, one.first, one.report)).encode())
+    return {} if plain else {"lessons": made.hexdigest()}
 
 
 def of(

@@ -70,6 +70,35 @@ def done(run: RunFolder, what: str) -> bool:
     return bool(processes.told([run.done(what)])[0])
 
 
+def same_data(run: RunFolder, what: str, marks: Mapping[str, str]) -> None:
+    """Refuse to continue with other data than those that the run was begun with.
+
+    Weights fit the tokens, the order and the reports that they were learned from; with others they go on without a word.
+
+    Parameters
+    ----------
+    run
+        The run.
+    what
+        Name of the events that keep marks as ``digests``; the first one counts, and where none does, nothing is compared.
+    marks
+        Part of the data to what stands for it, as ``data.digests`` makes them.
+
+    Raises
+    ------
+    RunError
+        Says which parts have changed.
+    """
+    kept = (one["digests"] for one in run.events.read() if one["event"] == what and "digests" in one)
+    begun = processes.told([next(kept, dict(marks))])[0]
+    changed = [part for part, mark in marks.items() if begun.get(part, mark) != mark]
+    if changed:
+        raise RunError(
+            f"{run.path.name} was begun with other data: {', '.join(changed)} have changed since. "
+            "Put the data back as they were, or choose another --out."
+        )
+
+
 def finish(run: RunFolder, stage: str, save: Callable[[], None], **fields: Any) -> None:
     """Let one process ``save`` what the stage made and note that it is done; all return when it is."""
     if processes.main():

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wetread import metrics, prompts, rewards
-from wetread.errors import ConfigError, WetreadError
+from wetread.errors import ConfigError, StudyError, WetreadError
 from wetread.models import inputs_of, transformers
 from wetread.models.transformers import encode
 from wetread.records import Inputs, Report
+from wetread.studies import folder
 from wetread.training import adapters, guarding, lessons, loop, processes, rewarding, rl
 from wetread.training.config import RlConfig, ScorerConfig, SftConfig
 from wetread.training.data import Samples, select
@@ -26,6 +27,8 @@ PROBES = 8
 """Samples that are encoded with their images: so many spread over the data, and as many of the longest."""
 REPORTS = 2000
 """Reports whose tokens are counted, spread over the data."""
+NAMED = 5
+"""Images that cannot be read are named up to so many."""
 CUT = 0.01
 """Share of reports longer than the length limit from which on a warning is given."""
 LAYER_BYTES = 34
@@ -94,6 +97,11 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
         rows["data"] = _sources(studies, config)
         rows["patients"] = _patients(studies)
         rows["priors"] = _priors(studies)
+    readable = False
+    with _noted(problems):
+        if learned:
+            rows["files"] = _files(learned, style)
+        readable = True
     with _noted(problems):
         adapters.check(config.adapter, config.compute, config.model)
         if isinstance(config, RlConfig):
@@ -107,7 +115,7 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
             model, processor = _tiny(origin, studies, learned, style)
         if model is not None and config.freeze_vision and config.adapter.kind == "none":
             loop.vision(model)
-    if fits and studies is not None and model is not None:
+    if fits and readable and studies is not None and model is not None:
         with _noted(problems):
             for one in chain:
                 adapters.scale_images(processor, one.compute.image_side)
@@ -269,6 +277,20 @@ def _priors(studies: Samples) -> str:
     return told + (", as the folders name them" if having else "; data.priors=recent looks for them by date")
 
 
+def _files(learned: Sequence[Lesson], style: prompts.Style) -> str:
+    """Say how many image files are shown; ``StudyError`` that names those that would end the training when they are met."""
+    studies = {one.study.id: one.study for one in learned}.values()
+    count, bad = folder.unreadable((study.id, image) for study in studies for image in style.render(study).all_images)
+    if bad:
+        named = ", ".join(f"{image.name} of study {study}" for study, image in bad[:NAMED])
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise StudyError(
+            f"{len(bad)} of the {count:,} training images cannot be read: {named}{more}. Write them again, or leave these "
+            "studies out."
+        )
+    return f"{count:,} images, all there; damage in the middle of a file is not looked for"
+
+
 def _paid(config: RlConfig, recipe: rewards.RewardRecipe, studies: Samples) -> str:
     references = [study.report for study in studies.studies if study.report]
     _, tried, best = rewarding.rehearse(config, recipe, references)
@@ -278,6 +300,7 @@ def _paid(config: RlConfig, recipe: rewards.RewardRecipe, studies: Samples) -> s
 def _watched(config: SftConfig | RlConfig, panel: Sequence[str], studies: Samples) -> str:
     """Say what looks at the policy go by, after trying that on one report: its weights may be missing."""
     given = config.guard
+    there = guarding.check_split(config, studies.reported)
     gold = [study.report for study in studies.studies if study.report][:1]
     scorers = config.scorers if isinstance(config, RlConfig) else ScorerConfig()
     wanted = [*panel, *([given.keep] if given.keep in metrics.METRICS else [])]
@@ -285,7 +308,7 @@ def _watched(config: SftConfig | RlConfig, panel: Sequence[str], studies: Sample
     if given.keep in rewards.RECIPES:
         metrics.score(rewards.get(given.keep).metrics, gold, gold)
     return (
-        f"every {given.every} steps {given.studies} studies of split {given.split!r} at most; kept by {given.keep}; "
+        f"every {given.every} steps {min(given.studies, there)} studies of split {given.split!r}; kept by {given.keep}; "
         f"held out: {', '.join(panel)}"
     )
 

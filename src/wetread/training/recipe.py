@@ -16,107 +16,25 @@ name or number: ``step2.reward.terms.error_judge.weight``. What a deviation says
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from wetread.errors import ConfigError, MissingError, UsageError, nearest
-from wetread.runs.config import build, limits, merged, put, read, setting, to_dict
+from wetread.runs.config import build, keys, merged, read, setting, to_dict
 from wetread.training.config import RlConfig, SftConfig
+from wetread.training.fields import NOWHERE, found, leaves, set_field
+from wetread.training.recipe_file import Choice, Deviation, Evaluation, RecipeFile
 
 KINDS: Mapping[str, type[SftConfig] | type[RlConfig]] = {"sft": SftConfig, "rl": RlConfig}
 SHARED = ("model", "seed", "data", "inputs", "adapter", "compute")
 """Keys of a recipe that every stage takes over."""
 TAKEN = ("model", "evaluate", "checkpoints")
 """Names in a run folder that no stage may have."""
-
-
-@dataclass(frozen=True)
-class StageEntry:
-    """A stage as the file has it."""
-
-    name: str
-    """Its name, and that of its run folder."""
-    kind: Literal["sft", "rl"]
-    """`sft` or `rl`."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of `wetread train sft` or `rl`."""
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A place where a recipe differs from its paper."""
-
-    field: str
-    """Which field of the recipe."""
-    paper: str
-    """What the paper says, or that it is silent."""
-    here: Any
-    """What the field holds."""
-    reason: str
-    """Why."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Something that the paper leaves open."""
-
-    question: str
-    """What is open, and what speaks for which answer."""
-    here: str
-    """The answer taken."""
-    options: Mapping[str, Any]
-    """Every answer to the fields that it sets."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the last stage's policy is scored on, beside the stages before it and the baselines."""
-
-    splits: tuple[str, ...] = ("test",)
-    """Splits of the data folders."""
-    data: tuple[str, ...] = ()
-    """Folders; none: those that are trained on."""
-    limit: int = limits(0, 0)
-    """Use the first so many studies of a folder; 0: all."""
-    batch: int = limits(32, 1, 4096)
-    """Studies generated at once."""
-    max_new_tokens: int = limits(0, 0, 65_536)
-    """Longest draft in tokens; 0: as in the last stage."""
-
-
-@dataclass(frozen=True)
-class RecipeFile:
-    """A recipe as the file has it; its fields are told in the module's docstring."""
-
-    name: str
-    """What the recipe is called."""
-    source: str
-    """The paper, or what else it follows."""
-    stages: tuple[StageEntry, ...]
-    """The stages in order."""
-    model: str = "tiny"
-    """What the first stage starts from, and others that name nothing else."""
-    seed: int = limits(0, 0, 2**31 - 1)
-    """Seed of every stage that says no other."""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    """Shared keys."""
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    """Shared keys."""
-    adapter: Mapping[str, Any] = field(default_factory=dict)
-    """Shared keys."""
-    compute: Mapping[str, Any] = field(default_factory=dict)
-    """Shared keys."""
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    """Name to choice."""
-    deviations: tuple[Deviation, ...] = ()
-    """Where it differs from its source."""
-    evaluate: Evaluation | None = None
-    """What is scored at the end; nothing where it is left out."""
 
 
 @dataclass(frozen=True)
@@ -163,18 +81,18 @@ class Recipe:
 
     def stage(self, name: str) -> Stage:
         """Return the stage called ``name`` (``UsageError`` where there is none)."""
-        found = {stage.name: stage for stage in self.stages}
-        if name not in found:
-            raise UsageError(f"no stage is called {name!r}.{nearest(name, found)} There are: {', '.join(found)}.")
-        return found[name]
+        known = {stage.name: stage for stage in self.stages}
+        if name not in known:
+            raise UsageError(f"no stage is called {name!r}.{nearest(name, known)} There are: {', '.join(known)}.")
+        return known[name]
 
     def before(self, stage: Stage) -> tuple[Stage, ...]:
         """Return the stages that ``stage`` builds on, in order: each takes up the policy of the one before, the first nobody's."""
-        found: list[Stage] = []
+        earlier: list[Stage] = []
         while stage.start:
             stage = self.stage(stage.start)
-            found.insert(0, stage)
-        return tuple(found)
+            earlier.insert(0, stage)
+        return tuple(earlier)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides which run folder it may continue."""
@@ -221,7 +139,8 @@ def open_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     Raises
     ------
     ConfigError
-        Unknown or wrong keys, a stage that takes up none before it, or a deviation that is not as it says.
+        Unknown or wrong keys, a stage that takes up none before it or is scored on what it is trained on, or a deviation
+        that is not as it says.
     MissingError
         The file is not there.
     """
@@ -230,10 +149,11 @@ def open_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     choices = {name: _choice(name, value) for name, value in made.choices.items()}
     given = [(*setting(item), item.partition("=")[2].strip()) for item in sets]
     taken = {name: choice.here for name, choice in choices.items()}
+    _check_deviations(made.deviations, fields_of(*_resolved(made, _answers(choices, taken), ())))
     for name, choice in choices.items():
         for answer in choice.options:
-            _resolved(made, {**_answers(choices, taken), **_answers({name: choice}, {name: answer})}, ())
-    _check_deviations(made.deviations, fields_of(*_resolved(made, _answers(choices, taken), ())))
+            with _naming(f"choices.{name}.options.{answer}"):
+                _resolved(made, {**_answers(choices, taken), **_answers({name: choice}, {name: answer})}, ())
     for key, _, answer in given:
         if key in choices:
             if answer not in choices[key].options:
@@ -262,17 +182,33 @@ def _check_stages(made: RecipeFile, file: str) -> None:
             )
         if names.index(one.name) < number:
             raise ConfigError(f"two stages are called {one.name!r}; give each its own name.")
-        start = one.config.get("model")
-        if isinstance(start, Mapping) and (set(start) != {"stage"} or start["stage"] not in names[:number]):
-            raise ConfigError(
-                f"{one.name}.model={dict(start)!r}: give {{stage: NAME}} with a stage before it"
-                + (f" ({', '.join(names[:number])})." if number else "; the first stage has none.")
-            )
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Let a ``ConfigError`` in the block say where in the file it is."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _choice(name: str, value: Any) -> Choice:
-    choice = build(Choice, None, (), value if isinstance(value, Mapping) else {})
-    options = {str(answer): fields for answer, fields in choice.options.items()}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"choices.{name}={value!r} is not a group of keys; give question, here and options.")
+    with _naming(f"choices.{name}"):
+        choice = build(Choice, None, (), value)
+    options = {answer: {} if fields is None else fields for answer, fields in choice.options.items()}
+    for answer, fields in options.items():
+        if not isinstance(fields, Mapping):
+            raise ConfigError(
+                f"choices.{name}.options.{answer}={fields!r} is not a group of fields; give FIELD: VALUE, or {{}} for none."
+            )
+        other = next((key for key in fields if not isinstance(key, str)), None)
+        if other is not None:
+            raise ConfigError(
+                f"choices.{name}.options.{answer}: {other!r} is no field; name one, such as STAGE.optim.rate."
+            )
     if choice.here not in options:
         raise ConfigError(
             f"choices.{name}.here={choice.here!r} is none of its options.{nearest(choice.here, options)} There are: {', '.join(options)}."
@@ -281,7 +217,7 @@ def _choice(name: str, value: Any) -> Choice:
 
 
 def _answers(choices: Mapping[str, Choice], taken: Mapping[str, str]) -> dict[str, Any]:
-    return {key: value for name, one in choices.items() for key, value in (one.options[taken[name]] or {}).items()}
+    return {key: value for name, one in choices.items() for key, value in one.options[taken[name]].items()}
 
 
 def _check_together(made: RecipeFile, choices: Mapping[str, Choice], taken: Mapping[str, str]) -> None:
@@ -311,68 +247,59 @@ def _resolved(
             raise ConfigError(
                 f"unknown field {key!r} of the recipe.{nearest(first, known)} It begins with one of: {', '.join(known)}."
             )
-        _set(tree, key, value)
-    stages = []
+        set_field(tree, key, value)
+    common = {key: tree[key] for key in SHARED if key in tree}
+    stages: list[Stage] = []
     for one in made.stages:
+        if not isinstance(tree[one.name], Mapping):
+            raise ConfigError(
+                f"{one.name}={tree[one.name]!r}: {one.name} is a stage; set one of its keys, such as {one.name}.optim.rate."
+            )
         config = dict(tree[one.name])
-        start = config.get("model")
-        taken = isinstance(start, Mapping)
-        if taken:
+        start = _start(one.name, config.get("model"), [stage.name for stage in stages])
+        if start:
             config["model"] = "-"
-        common = {key: tree[key] for key in SHARED if key in tree}
-        try:
-            built = build(KINDS[one.kind], None, (), merged(common, config))
-        except ConfigError as error:
-            raise ConfigError(f"stage {one.name}: {error}") from error
-        stages.append(Stage(one.name, built, str(start["stage"]) if isinstance(start, Mapping) else ""))
-    evaluate = tree["evaluate"]
-    return tuple(stages), None if evaluate is None else build(Evaluation, None, (), evaluate)
+        with _naming(f"stage {one.name}"):
+            stages.append(Stage(one.name, build(KINDS[one.kind], None, (), merged(common, config)), start))
+    evaluate = _evaluation(tree["evaluate"])
+    _check_apart(stages, evaluate)
+    return tuple(stages), evaluate
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a field; an item of a list that is on the way is found by its metric, name or number."""
-    path = key.split(".")
-    for depth in range(1, len(path)):
-        found = _found(tree, path[:depth])
-        if isinstance(found, list):
-            items = json.loads(json.dumps(found))
-            _set_item(items, path[depth:], value)
-            put(tree, ".".join(path[:depth]), items)
-            return
-    put(tree, key, value)
+def _start(name: str, model: Any, before: Sequence[str]) -> str:
+    """Return the stage whose policy ``model`` names, empty where it names none; it must be one of those ``before``."""
+    if not isinstance(model, Mapping):
+        return ""
+    if set(model) != {"stage"} or model["stage"] not in before:
+        raise ConfigError(
+            f"{name}.model={dict(model)!r}: give {{stage: NAME}} with a stage before it"
+            + (f" ({', '.join(before)})." if before else "; the first stage has none.")
+        )
+    return str(model["stage"])
 
 
-def _set_item(items: list[Any], path: Sequence[str], value: Any) -> None:
-    place = _place(items, path[0])
-    if place is None:
-        raise ConfigError(f"unknown field: the list has no item {path[0]!r}.")
-    if len(path) == 1:
-        items[place] = value
-    else:
-        put(items[place], ".".join(path[1:]), value)
+def _evaluation(value: Any) -> Evaluation | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"evaluate={value!r}: evaluate is a group of keys; set one of {', '.join(keys(Evaluation))}.")
+    with _naming("evaluate"):
+        return build(Evaluation, None, (), value)
 
 
-def _place(items: Sequence[Any], name: str) -> int | None:
-    for place, item in enumerate(items):
-        if isinstance(item, Mapping) and name in (item.get("metric"), item.get("name")):
-            return place
-    return int(name) if name.isdigit() and int(name) < len(items) else None
-
-
-_NOWHERE = object()
-
-
-def _found(tree: Any, path: Sequence[str]) -> Any:
-    """Return what stands at a path, or ``_NOWHERE``."""
-    here = tree
-    for step in path:
-        if isinstance(here, Mapping) and step in here:
-            here = here[step]
-        elif isinstance(here, list | tuple) and (place := _place(here, step)) is not None:
-            here = here[place]
-        else:
-            return _NOWHERE
-    return here
+def _check_apart(stages: Sequence[Stage], evaluate: Evaluation | None) -> None:
+    """Refuse a stage that names the same folder and split as the evaluation; ``stages.tested`` compares the studies."""
+    if evaluate is None:
+        return
+    tested = {Path(one) for one in evaluate.data or stages[-1].config.data.path}
+    for stage in stages:
+        data = stage.config.data
+        both = [one for one in data.path if Path(one) in tested]
+        if both and data.split in evaluate.splits:
+            raise ConfigError(
+                f"{stage.name}.data.split={data.split!r} is also in evaluate.splits ({', '.join(evaluate.splits)}), and both "
+                f"read {both[0]}: the policy would be scored on what it learned from. Choose another split for one of them."
+            )
 
 
 def fields_of(stages: Sequence[Stage], evaluate: Evaluation | None) -> dict[str, Any]:
@@ -387,9 +314,9 @@ def fields_of(stages: Sequence[Stage], evaluate: Evaluation | None) -> dict[str,
 
 def _check_deviations(deviations: Sequence[Deviation], tree: Mapping[str, Any]) -> None:
     for one in deviations:
-        held = _found(tree, one.field.split("."))
-        if held is _NOWHERE:
-            raise ConfigError(f"deviations: the recipe has no field {one.field!r}.{nearest(one.field, _leaves(tree))}")
+        held = found(tree, one.field.split("."))
+        if held is NOWHERE:
+            raise ConfigError(f"deviations: the recipe has no field {one.field!r}.{nearest(one.field, leaves(tree))}")
         if held != one.here:
             raise ConfigError(
                 f"deviations: {one.field} is {held!r} in the recipe, but the deviation says {one.here!r}; make them agree."
@@ -399,16 +326,7 @@ def _check_deviations(deviations: Sequence[Deviation], tree: Mapping[str, Any]) 
                 raise ConfigError(f"deviations: {one.field} has no {part}; say it.")
 
 
-def _leaves(tree: Any, prefix: str = "") -> list[str]:
-    if isinstance(tree, Mapping):
-        return [leaf for key, value in tree.items() for leaf in _leaves(value, f"{prefix}{key}.")]
-    if isinstance(tree, list) and tree and all(isinstance(item, Mapping) for item in tree):
-        named = [(item.get("metric") or item.get("name") or number, item) for number, item in enumerate(tree)]
-        return [leaf for key, item in named for leaf in _leaves(item, f"{prefix}{key}.")]
-    return [prefix.rstrip(".")]
-
-
 def changed(recipe: Recipe) -> list[str]:
     """Return the fields of deviations that a setting or an answer has made something else than the file says."""
     tree = fields_of(recipe.stages, recipe.evaluate)
-    return [one.field for one in recipe.deviations if _found(tree, one.field.split(".")) != one.here]
+    return [one.field for one in recipe.deviations if found(tree, one.field.split(".")) != one.here]

@@ -18,7 +18,7 @@ from wetread.runs.config import to_dict
 from wetread.training import adapters, guarding, lessons, loop, rewarding
 from wetread.training.card import Card
 from wetread.training.config import RlConfig
-from wetread.training.data import as_dataset, select
+from wetread.training.data import as_dataset, digests, select
 from wetread.training.sampling import Order
 
 STAGE = "rl"
@@ -33,7 +33,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     MissingError, UsageError
         The data, the policy or the reward is not there or not usable.
     RunError
-        ``out`` was written by another config, or the disk is full.
+        ``out`` was written by another config or begun with other data, or the disk is full.
     """
     loop.quiet()
     given, config = config, config.in_completions()
@@ -48,7 +48,9 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
     run = loop.open_run(out, STAGE, to_dict(given))
     if loop.done(run, f"{STAGE}.done"):
         return out / "model"
-    run.event(f"{STAGE}.data", **studies.event(), **told)
+    marks = {**digests(studies), **lessons.mark(asked)}
+    loop.same_data(run, f"{STAGE}.data", marks)
+    run.event(f"{STAGE}.data", **studies.event(), **told, digests=marks)
     from wetread.training.grouped import GroupedTrainer
     from wetread.training.noise import own_streams
     from wetread.training.preparing import with_memory

@@ -15,7 +15,7 @@ from wetread.runs.config import to_dict
 from wetread.training import adapters, guarding, lessons, loop
 from wetread.training.card import Card
 from wetread.training.config import SftConfig
-from wetread.training.data import as_dataset, select
+from wetread.training.data import as_dataset, digests, select
 from wetread.training.lessons import Lesson
 from wetread.training.sampling import Order
 
@@ -36,7 +36,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     MissingError, UsageError
         The data or the model is not there or not usable.
     RunError
-        ``out`` was written by another config, or the disk is full.
+        ``out`` was written by another config or begun with other data, or the disk is full.
     """
     loop.quiet()
     inputs = config.inputs.over(Inputs() if config.model == "tiny" else inputs_of(config.model))
@@ -57,7 +57,9 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
     run = loop.open_run(out, STAGE, to_dict(given))
     if loop.done(run, f"{STAGE}.done"):
         return out / "model"
-    run.event(f"{STAGE}.data", **studies.event(), **told)
+    marks = {**digests(studies), **lessons.mark(learned, guide)}
+    loop.same_data(run, f"{STAGE}.data", marks)
+    run.event(f"{STAGE}.data", **studies.event(), **told, digests=marks)
     from trl.trainer.sft_config import SFTConfig as Arguments
     from trl.trainer.sft_trainer import SFTTrainer
 

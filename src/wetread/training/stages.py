@@ -26,13 +26,14 @@ from wetread.models import Model, open_model
 from wetread.records import Sampling, Study
 from wetread.runs import evaluate
 from wetread.runs.progress import Bar, mover
-from wetread.runs.store import RUN_FILE, RunFolder, write_atomic, write_json
-from wetread.studies import folder, priors
+from wetread.runs.store import RUN_FILE, RunFolder, read_run, restate, write_atomic, write_json
+from wetread.studies import folder, leaks, priors
 from wetread.training import loop, preflight, processes
 from wetread.training.config import RlConfig, SftConfig
 from wetread.training.data import distinct
 from wetread.training.preflight import Preflight
-from wetread.training.recipe import Evaluation, Recipe, Stage
+from wetread.training.recipe import Recipe, Stage
+from wetread.training.recipe_file import Evaluation
 from wetread.training.saving import save_whole
 
 Bars = Callable[[str, int], AbstractContextManager[Bar]]
@@ -119,14 +120,38 @@ def train(stage: Stage, out: Path, bars: Bars) -> Path:
     from wetread.training import rl, sft
 
     config = stage.placed(out)
+    with processes.first():
+        if stage.start and processes.main():
+            _found_again(stage, out)
     with bars(stage.name, max(1, config.optim.steps)) as line:
         if isinstance(config, SftConfig):
             return sft.train(config, out / stage.name, mover(line))
         return rl.train(config, out / stage.name, mover(line))
 
 
+def _found_again(stage: Stage, out: Path) -> None:
+    """Let a stage that has begun say where the policy it started from is now.
+
+    A stage is known by the name of the one before it, which the recipe's own ``run.json`` holds; the path in the stage's
+    is only where that was: ``--out`` may be spelled in another way since, or the whole folder have been moved.
+    """
+    folder = out / stage.name
+    if not (folder / RUN_FILE).exists():
+        return
+    said = str(read_run(folder).get("config", {}).get("model", ""))
+    now = stage.placed(out).model
+    if said != now and Path(said).parts[-2:] == (stage.start, "model"):
+        restate(folder, "model", now)
+
+
 def score(recipe: Recipe, out: Path, bars: Bars) -> list[evaluate.Row]:
-    """Score the policies of all stages as the recipe asks, write ``evaluation.json``, and return its rows; none where it asks for nothing."""
+    """Score the policies of all stages as the recipe asks, write ``evaluation.json``, and return its rows; none where it asks for nothing.
+
+    Warns
+    -----
+    WetreadWarning
+        A policy has no draft for some of the studies; the numbers of its rows are of the others.
+    """
     plan = recipe.evaluate
     if plan is None:
         return []
@@ -142,6 +167,9 @@ def score(recipe: Recipe, out: Path, bars: Bars) -> list[evaluate.Row]:
     with bars("drafting", len(studies) * len(models)) as line:
         for name, model in models.items():
             drafts = evaluate.answer(model, name, studies, sampling, run, line.advance)
+            failed = evaluate.lost(name, drafts, studies, run)
+            if failed:
+                warnings.warn(f"{failed.rstrip('.')}. It is scored on the others.", WetreadWarning, stacklevel=2)
             rows += evaluate.rows(
                 evaluate.judge(name, drafts, studies, run), studies, seed=last.seed, resamples=RESAMPLES
             )
@@ -159,7 +187,8 @@ def tested(recipe: Recipe) -> list[Study]:
     Raises
     ------
     WetreadError
-        A folder is not there, has no study with a report in one of the splits, or has nothing that another lacks.
+        A folder is not there, has no study with a report in one of the splits or one without an image, or has nothing that
+        another lacks; or a study, its patient, or report and picture of it are also trained on.
 
     Warns
     -----
@@ -174,15 +203,42 @@ def tested(recipe: Recipe) -> list[Study]:
     parts = []
     try:
         data = recipe.stages[-1].config.data
-        for every in priors.read(plan.data or data.path, data.priors)[0]:
+        paths = tuple(plan.data or data.path)
+        folders = priors.read(paths, data.priors)[0]
+        for every in folders:
             parts.append([study for split in plan.splits for study in folder.choose(every, split, plan.limit)])
+        _check_apart(recipe, [study for part in parts for study in part], {(paths, data.priors): folders})
         apart, repeated = distinct(parts, "evaluate.data" if plan.data else "data.path")
+        folder.check_shown(study for part in apart for study in part)
     except WetreadError as error:
         raise type(error)(f"evaluate: {error}") from error
     if repeated:
         what = f"{repeated} of the studies to be scored are listed more than once and taken once."
         warnings.warn(what, WetreadWarning, stacklevel=2)
     return [study for part in apart for study in part]
+
+
+def _check_apart(recipe: Recipe, studies: Sequence[Study], read: dict[tuple[tuple[str, ...], str], Any]) -> None:
+    """Refuse studies of which a stage learns; ``read`` holds folders that have been read, by their paths and priors."""
+    looked = []
+    for stage in recipe.stages:
+        data = stage.config.data
+        if (what := (data.path, data.priors, data.split, data.limit)) in looked:
+            continue
+        looked.append(what)
+        if (data.path, data.priors) not in read:
+            read[data.path, data.priors] = priors.read(data.path, data.priors)[0]
+        folders = read[data.path, data.priors]
+        limits = data.limit if len(data.limit) == len(folders) else data.limit * len(folders)
+        train: list[Study] = []
+        for every, limit in zip(folders, limits, strict=False):  # what does not fit is told of the stage itself
+            own = [study for study in every if study.split == data.split and study.report]
+            train += own[:limit] if limit else own
+        try:
+            leaks.check_held_out(train, studies)
+            leaks.check_priors(train, studies)
+        except WetreadError as error:
+            raise type(error)(f"stage {stage.name} is trained on what is scored: {error}") from error
 
 
 def told(studies: Sequence[Study], plan: Evaluation) -> str:
