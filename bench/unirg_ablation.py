@@ -21,7 +21,7 @@ from ablation.arms import Plan
 
 FULL = Plan(
     pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=2000, base=150, sft=1000,
-    sft_more=1400, rl=100, rl_more=120, hack=200, test_limit=600,
+    sft_more=1650, rl=80, rl_more=180, hack=200, test_limit=600,
 )  # fmt: skip
 QUICK = Plan(
     pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=20, sft=30, sft_more=20,
