@@ -9,7 +9,7 @@ from wetread import metrics
 from wetread.cli import _run
 from wetread.errors import UsageError
 from wetread.records import Score
-from wetread.runs import compare, comparing
+from wetread.runs import compare, comparing, stored
 
 WORDS = [
     "left",
@@ -61,7 +61,7 @@ def test_json_and_the_library_s_paired_differences(folders, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "good − bad" in shown
     body = json.loads(out.read_text("utf-8"))
-    loaded = [comparing.load(folder) for folder in folders]
+    loaded = [stored.load(folder) for folder in folders]
     assert [one["metric"] for one in body["pairs"]] == NAMES.split(",")
     for one in body["pairs"]:
         assert {"a", "b", "metric", "difference", "low", "high", "p", "p_holm", "n"} <= set(one)
@@ -81,14 +81,14 @@ def test_json_and_the_library_s_paired_differences(folders, tmp_path, capsys):
 
 
 def test_no_metric_is_run_again(folders, monkeypatch):
-    loaded = [comparing.load(folder) for folder in folders]
+    loaded = [stored.load(folder) for folder in folders]
     monkeypatch.setattr(metrics, "score", lambda *args, **kwargs: pytest.fail("a metric was run"))
     assert comparing.run(loaded, resamples=100).pairs
 
 
 def test_equal_systems_do_not_differ_and_p_is_never_0(tmp_path, rng):
     references, drafts = texts(rng, 20, 0.5)
-    systems = [comparing.load(store(tmp_path, name, references, drafts)) for name in ("a", "b")]
+    systems = [stored.load(store(tmp_path, name, references, drafts)) for name in ("a", "b")]
     found = comparing.run(systems, resamples=200)
     assert all(one.difference == 0 and one.p == 1 and one.p_holm == 1 and one.effect is None for one in found.pairs)
     assert all((one.wins, one.ties, one.losses) == (0, 20, 0) for one in found.pairs)
@@ -98,14 +98,14 @@ def test_equal_systems_do_not_differ_and_p_is_never_0(tmp_path, rng):
 def test_three_systems_make_three_pairs_corrected_together(folders, tmp_path, rng):
     references = [json.loads(line)["report"][:-1].split() for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     worst = store(tmp_path, "worst", references, [["clear"]] * 60)
-    found = comparing.run([comparing.load(one) for one in (*folders, worst)], names=["rouge_l"], resamples=300)
+    found = comparing.run([stored.load(one) for one in (*folders, worst)], names=["rouge_l"], resamples=300)
     assert [(one.a, one.b) for one in found.pairs] == [("good", "bad"), ("good", "worst"), ("bad", "worst")]
     assert [one.p_holm for one in found.pairs] == compare.holm([one.p for one in found.pairs])
     assert found.pairs[0].p_holm == pytest.approx(3 / 301)
 
 
 def test_same_seed_same_result(folders):
-    loaded = [comparing.load(folder) for folder in folders]
+    loaded = [stored.load(folder) for folder in folders]
     first, again = (comparing.run(loaded, resamples=200, seed=3) for _ in range(2))
     assert first == again
     assert first.pairs != comparing.run(loaded, resamples=200, seed=4).pairs
@@ -119,7 +119,7 @@ def test_patients_are_swapped_and_drawn_whole(tmp_path, rng):
         patients = [f"p{i if kind == 'alone' else i // 20}" for i in range(40)]
         pair = [store(tmp_path, f"{kind}{n}", references, d, names="rouge_l", patients=patients)
                 for n, d in enumerate((drafts, other))]  # fmt: skip
-        wide.append(comparing.run([comparing.load(one) for one in pair], resamples=400).pairs[0])
+        wide.append(comparing.run([stored.load(one) for one in pair], resamples=400).pairs[0])
     assert wide[0].difference == pytest.approx(wide[1].difference)
     assert wide[0].p < 0.05
     assert wide[1].p >= 0.25  # two patients can be swapped in four ways
@@ -137,18 +137,18 @@ def test_p_of_the_null_is_uniform():
 
 
 def test_systems_that_cannot_be_compared_are_refused(folders, tmp_path, rng, capsys):
-    good = comparing.load(folders[0])
+    good = stored.load(folders[0])
     references, drafts = texts(rng, 60, 0.8)
-    other = comparing.load(store(tmp_path, "other", references, drafts))
+    other = stored.load(store(tmp_path, "other", references, drafts))
     with pytest.raises(UsageError, match="60 studies have different references"):
         comparing.run([good, other])
-    fewer = comparing.load(store(tmp_path, "fewer", references[:50], drafts[:50]))
+    fewer = stored.load(store(tmp_path, "fewer", references[:50], drafts[:50]))
     with pytest.raises(UsageError, match="not scored on the same studies"):
         comparing.run([good, fewer])
     with pytest.raises(UsageError, match="at least two"):
         comparing.run([good])
     with pytest.raises(UsageError, match="Did you mean 'rouge_l'"):
-        comparing.run([good, comparing.load(folders[1])], names=["rouge_x"])
+        comparing.run([good, stored.load(folders[1])], names=["rouge_x"])
     capsys.readouterr()
     assert _run(["compare", str(folders[0]), str(tmp_path / "nowhere")]) == 3
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
@@ -160,7 +160,7 @@ def test_another_version_or_other_weights_are_refused(folders, tmp_path):
     body["config"]["signatures"]["rouge_l"] = body["config"]["signatures"]["rouge_l"].replace("|v1|", "|v9|")
     file.write_text(json.dumps(body), "utf-8")
     with pytest.raises(UsageError, match="rouge_l has two signatures"):
-        comparing.run([comparing.load(one) for one in folders])
+        comparing.run([stored.load(one) for one in folders])
 
 
 def test_an_unfinished_run_is_refused(folders):
@@ -168,7 +168,7 @@ def test_an_unfinished_run_is_refused(folders):
     lines = file.read_text("utf-8").splitlines(keepends=True)
     file.write_text("".join(lines[:7]), "utf-8")
     with pytest.raises(UsageError, match="7 of 60 studies"):
-        comparing.load(folders[1])
+        stored.load(folders[1])
 
 
 def test_what_either_has_no_value_for_counts_for_neither():

@@ -11,7 +11,7 @@ from training_helpers import SMALL
 from wetread.errors import ConfigError, MissingError, StudyError, UsageError
 from wetread.runs.config import build
 from wetread.studies import folder
-from wetread.training import loop, preflight
+from wetread.training import loop, memory, preflight
 from wetread.training.config import RlConfig, SftConfig
 
 
@@ -101,7 +101,7 @@ def test_trained_numbers_are_counted_as_peft_counts_them(data, model):
 
     config = rl(data, model, "adapter.kind=lora", "adapter.rank=4")
     made, _ = skeleton(str(model))
-    counted = preflight.trainable(made, config)
+    counted = memory.trainable(made, config)
     wrapped = get_peft_model(made, adapters.lora(made, config.adapter, dropout=False, freeze_vision=False))
     assert counted == wrapped.get_nb_trainable_parameters()[0]
 

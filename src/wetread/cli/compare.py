@@ -21,13 +21,13 @@ def run(
     """Compare systems on the same studies: paired intervals, p corrected by Holm, effect sizes, wins. No metric is run."""
     from rich.console import Console
 
-    from wetread.runs import comparing
+    from wetread.runs import comparing, stored
     from wetread.runs.scoring_table import WIDTH
     from wetread.runs.store import write_json
     from wetread.studies.texts import keep_apart
 
-    systems = [comparing.load(folder) for folder in folders]
-    keep_apart({"--json": json_file}, [file for folder in folders for file in comparing.files(folder)])
+    systems = [stored.load(folder) for folder in folders]
+    keep_apart({"--json": json_file}, [file for folder in folders for file in stored.files(folder)])
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     found = comparing.run(systems, names=chosen, resamples=resamples, seed=seed)
     if json_file is not None:

@@ -6,7 +6,6 @@ error that says what to change; what is merely unwise is a warning.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from wetread.models import inputs_of, transformers
 from wetread.models.transformers import encode
 from wetread.records import Inputs, Report
 from wetread.studies import folder
-from wetread.training import adapters, guarding, lessons, loop, processes, rewarding, rl
+from wetread.training import adapters, guarding, lessons, loop, memory, rewarding, rl
 from wetread.training.config import RlConfig, ScorerConfig, SftConfig
 from wetread.training.data import Samples, select
 from wetread.training.lessons import Lesson
@@ -31,9 +30,6 @@ NAMED = 5
 """Images that cannot be read are named up to so many."""
 CUT = 0.01
 """Share of reports longer than the length limit from which on a warning is given."""
-LAYER_BYTES = 34
-"""Bytes of activations a token, unit of width and layer in half precision, attention fused (Korthikanti et al. 2022, eq. 2)."""
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -218,12 +214,12 @@ def examine(
             "compute.dtype=bf16 trains weights that are held in bf16: updates below about 1/256 of a weight are lost; "
             "prefer auto."
         )
-    trained = trainable(model, config)
-    memory = estimate(model, config, total, trained)
-    here = _memory_here()
-    if here and sum(memory.values()) > here:
+    trained = memory.trainable(model, config)
+    needed = memory.estimate(model, config, total, trained)
+    there = memory.here()
+    if there and sum(needed.values()) > there:
         warnings.append(
-            f"about {sum(memory.values()) / GIB:.1f} GiB are needed, and {here / GIB:.1f} GiB are here; choose a smaller "
+            f"about {sum(needed.values()) / memory.GIB:.1f} GiB are needed, and {there / memory.GIB:.1f} GiB are here; choose a smaller "
             "optim.micro_batch, compute.gradient_checkpointing, an adapter, vLLM, or shard by accelerate launch."
         )
     size = sum(part.numel() for part in model.parameters())
@@ -234,19 +230,19 @@ def examine(
         "length": f"{parts}: {total} of {context or '?'} tokens",
         "reports": f"median {reports[len(reports) // 2]}, 99% up to {reports[int(0.99 * (len(reports) - 1))]}, longest {reports[-1]} tokens"
         + (f"; {cut:.1%} would be cut" if new else ""),
-        "model": f"{type(model).__name__}, {_short(size)} parameters, {_short(trained)} trained ({trained / size:.1%}), "
-        f"held in {_precision(model, config)}, {config.adapter.kind if config.adapter.kind != 'none' else 'no adapter'}",
+        "model": f"{type(model).__name__}, {memory.short(size)} parameters, {memory.short(trained)} trained ({trained / size:.1%}), "
+        f"held in {memory.precision(model, config)}, {config.adapter.kind if config.adapter.kind != 'none' else 'no adapter'}",
         "steps": f"{steps} of {config.optim.batch} {'completions' if new else 'samples'}"
         + (f" ({prompts_a_step} prompts × {config.group.rollouts})" if isinstance(config, RlConfig) else ""),
-        "memory": f"about {sum(memory.values()) / GIB:.2f} GiB a process, if nothing is sharded: "
-        + ", ".join(f"{name} {value / GIB:.2f}" for name, value in memory.items() if value)
+        "memory": f"about {sum(needed.values()) / memory.GIB:.2f} GiB a process, if nothing is sharded: "
+        + ", ".join(f"{name} {value / memory.GIB:.2f}" for name, value in needed.items() if value)
         + "; an estimate without the image encoder's activations, the reward's networks and fragmentation",
     }  # fmt: skip
     numbers = {
         "prompt_tokens": seen["prompt"], "image_tokens": seen["image_tokens"], "image_height": seen["height"],
         "image_width": seen["width"], "longest": total, "context": context, "longest_report": reports[-1],
         "cut_share": round(cut, 6), "parameters": size, "trained": trained, "steps": steps,
-        **{f"bytes_{name.replace(' ', '_')}": int(value) for name, value in memory.items()},
+        **{f"bytes_{name.replace(' ', '_')}": int(value) for name, value in needed.items()},
     }  # fmt: skip
     return Preflight(rows, numbers, tuple(warnings))
 
@@ -363,85 +359,6 @@ def _report_tokens(learned: Sequence[Lesson], style: prompts.Style, processor: A
     )
 
 
-def trainable(model: Any, config: SftConfig | RlConfig) -> int:
-    """Return how many numbers are trained: the model's, without the image encoder where it is frozen, or the adapter's."""
-    if config.adapter.kind == "none":
-        frozen = loop.TOWERS if config.freeze_vision else ()
-        return sum(one.numel() for name, one in model.named_parameters() if not set(name.split(".")) & set(frozen))
-    everything = config.adapter.target == "all" and not config.freeze_vision
-    layers = dict(model.named_modules())
-    return sum(
-        config.adapter.rank * (layers[name].in_features + layers[name].out_features)
-        for name in adapters.targets(model, everything=everything)
-    )
-
-
-def _precision(model: Any, config: SftConfig | RlConfig) -> str:
-    if config.adapter.kind == "qlora":
-        return "4 bits"
-    if config.compute.dtype == "auto" and config.adapter.kind != "none":
-        return str(next(model.parameters()).dtype).removeprefix("torch.")
-    return "bfloat16" if config.compute.dtype == "bf16" else "float32"
-
-
-def estimate(model: Any, config: SftConfig | RlConfig, tokens: int, trained: int) -> dict[str, float]:
-    """Return about how many bytes a process needs, by what for.
-
-    Parameters
-    ----------
-    model
-        Any device.
-    config
-        The training, batches counting completions.
-    tokens
-        Longest sequence.
-    trained
-        Numbers that are trained.
-    """
-    import torch
-
-    size = sum(part.numel() for part in model.parameters())
-    precision = _precision(model, config)
-    held = {"4 bits": 0.56, "float32": 4.0}.get(precision, 2.0)
-    full = config.adapter.kind == "none"
-    number = 2.0 if config.compute.dtype == "bf16" and full else 4.0
-    text = model.config.get_text_config()
-    share = config.optim.batch // processes.count()
-    micro = config.optim.micro_batch or share
-    width, layers = text.hidden_size, text.num_hidden_layers
-    wide = (
-        1.0 if (torch.cuda.is_available() and config.compute.dtype != "fp32") or config.compute.dtype == "bf16" else 2.0
-    )
-    unit = wide * micro * tokens * width
-    kept = unit * (2 * layers + LAYER_BYTES) if config.compute.gradient_checkpointing else unit * LAYER_BYTES * layers
-    made = {
-        "weights": size * held + (0 if full else trained * number),
-        "gradients": trained * number,
-        "optimiser": 2 * trained * number,
-        "activations": kept,
-    }
-    if isinstance(config, RlConfig):
-        if config.group.kl and full:
-            made["reference policy"] = size * held
-        if config.vllm.use == "none":
-            heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-            head = getattr(text, "head_dim", None) or width // text.num_attention_heads
-            made["keys and values of rollouts"] = 2 * layers * heads * head * tokens * share * 2.0 * wide
-    return made
-
-
-def _memory_here() -> float:
-    """Return the bytes of the first GPU, or of the machine where there is none; 0 where that cannot be told."""
-    import torch
-
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0.0
-
-
 def _spread(items: Sequence[Any], most: int) -> list[Any]:
     """Return at most ``most`` of the items, evenly spaced.
 
@@ -451,15 +368,3 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
     if len(items) <= most:
         return list(items)
     return [items[place * len(items) // most] for place in range(most)]
-
-
-def _short(count: int) -> str:
-    """Return a count in few letters.
-
-    >>> _short(8_767_123_456), _short(43_646_976), _short(512)
-    ('8.77 B', '43.6 M', '512')
-    """
-    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return str(count)
