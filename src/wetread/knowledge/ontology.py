@@ -13,6 +13,8 @@ from wetread.errors import KnowledgeError, MissingError, UsageError, nearest
 from wetread.records import Change, Severity, Side
 
 Urgency = Literal["urgent", "actionable", "minor", "benign"]
+RANK: Mapping[Urgency, int] = {"urgent": 0, "actionable": 1, "minor": 2, "benign": 3}
+"""Urgency to its place, the most pressing first."""
 SIGNIFICANT: frozenset[str] = frozenset({"urgent", "actionable"})
 """Urgencies whose errors count as clinically significant."""
 

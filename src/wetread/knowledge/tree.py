@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from wetread.knowledge.ontology import Knowledge, load
+from wetread.knowledge.ontology import RANK, Knowledge, load
 from wetread.records import Finding
-
-_RANK = {"urgent": 0, "actionable": 1, "minor": 2, "benign": 3}
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def serialise(
     for branch in tree:
         words = [(c.name, phrase(c)) for c in branch.claims] if filled else [(name, name) for name in branch.names]
         for name, text in words:
-            leaves.append((_RANK[known[name].urgency], len(leaves), branch.title, text))
+            leaves.append((RANK[known[name].urgency], len(leaves), branch.title, text))
     if budget is not None:
         leaves = _within(leaves, budget)
     lines: dict[str, list[str]] = {}

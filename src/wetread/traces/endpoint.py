@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from wetread.knowledge import Knowledge, load
 from wetread.knowledge.walk import Negatives
 from wetread.metrics.judges.client import Answer, Client, Endpoint, Unanswered, Usage
-from wetread.metrics.judges.judging import Unreadable, read_json
+from wetread.metrics.judges.judging import Unreadable, quoted, read_json
 from wetread.prompts.guide import Guide
 from wetread.records import Finding, Report
 
@@ -53,7 +53,6 @@ REASONING = """\
 is most pressing. It names no finding that the report does not have.
 """
 
-_TAG = re.compile(r"<(?=\s*/?\s*report|/?s>|\|)", re.IGNORECASE)
 IN_A_ROW = 12
 """So many questions without an answer, one after another, end the asking: the endpoint is gone."""
 
@@ -113,8 +112,7 @@ def messages(question: Question, guide: Guide) -> list[dict[str, str]]:
         lines.append(f"What is known of its findings:\n{told}\n")
     if not question.prior:
         lines.append("There is no earlier study: state no change.\n")
-    text = _TAG.sub("(", question.report.text.replace("\0", " ").encode("utf-8", "replace").decode())
-    lines.append(f"<report>\n{text}\n</report>")
+    lines.append(f"<report>\n{quoted(question.report.text)}\n</report>")
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from wetread.knowledge import Knowledge, load, walk
-from wetread.knowledge.ontology import Urgency
+from wetread.knowledge.ontology import RANK, Urgency
 from wetread.knowledge.tree import phrase
 from wetread.prompts.guide import Guide
 from wetread.records import Finding
@@ -18,7 +18,6 @@ from wetread.records import Finding
 NAME = "rules"
 MOST = 6
 """Findings that are reasoned about; the most urgent go first."""
-_RANK: dict[Urgency, int] = {"urgent": 0, "actionable": 1, "minor": 2, "benign": 3}
 _SENTENCE = re.compile(r"^.*?[.;](?=\s|$)")
 _DECIDES = ("{what}: {why}", "{why} Hence {what}.", "{why} So it is read as {what}.")
 _NAMES = ("{what}, which is {weight}.", "There is {what}; it is {weight}.", "{what}: {weight}.")
@@ -49,7 +48,7 @@ def reason(study: str, findings: Sequence[Finding], guide: Guide, known: Knowled
     """Return the reasoning about what is present or possible, the most urgent first."""
     chance = random.Random(f"{study} {seed}")
     seen = [one for one in findings if one.presence != "absent" and one.name in known]
-    seen.sort(key=lambda one: _RANK[known[one.name].urgency])
+    seen.sort(key=lambda one: RANK[known[one.name].urgency])
     if not seen:
         return chance.choice(_NOTHING)
     lines = []

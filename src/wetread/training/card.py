@@ -6,7 +6,7 @@ import datetime
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -58,6 +58,23 @@ wetread draft RADIOGRAPH --model .
 Not validated on patients. Not for diagnosis, triage or any use without a reader. It can miss findings, invent them,
 take the wrong side, and speak of changes against examinations it has not seen.
 """
+
+
+def _shown(value: Any) -> Any:
+    """Return a config without the folders in which its files lie on this machine: a card may be published.
+
+    >>> _shown({"model": "/home/me/base", "data": ["mix/openi"], "rate": 0.1})
+    {'model': 'base', 'data': ['mix/openi'], 'rate': 0.1}
+    """
+    if isinstance(value, dict):
+        return {key: _shown(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(one) for one in value]
+    if isinstance(value, str) and (
+        value.startswith("~") or PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+    ):
+        return PureWindowsPath(value).name
+    return value
 
 
 @dataclass(frozen=True)
@@ -114,7 +131,7 @@ class Card:
             split=self.config["data"]["split"],
             library=f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}",
             machine=f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-            config=yaml.safe_dump(dict(self.config), sort_keys=False),
+            config=yaml.safe_dump(_shown(dict(self.config)), sort_keys=False),
         )
         (folder / "README.md").write_text(text, "utf-8")
         write_manifest(

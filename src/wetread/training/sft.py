@@ -117,7 +117,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         verb="train sft",
         how=f"supervised fine-tuning, {config.optim.steps} steps of {config.optim.batch}, {adapters.words(config.adapter)}"
         + guarding.words(kept, config.guard),
-        base="random weights (tiny LLaVA)" if config.model == "tiny" else config.model,
+        base="random weights (tiny LLaVA)" if config.model == "tiny" else "/".join(Path(config.model).parts[-2:]),
         samples=studies,
         inputs=inputs,
         guide=guide,

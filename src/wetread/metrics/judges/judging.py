@@ -34,7 +34,7 @@ Progress = Callable[[int, int, Usage], None]
 EMPTY_REFERENCE = "the reference report is empty"
 _VALUE = "value"
 _BLANK = re.compile(r"\{(reference|draft)\}")
-_TAG = re.compile(r"<(?=\s*/?\s*(?:reference|draft)_report|/?s>|\|)", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s*/?\s*(?:(?:reference|draft)_)?report|/?s>|\|)", re.IGNORECASE)
 _THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 _THINKING = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
@@ -98,7 +98,7 @@ class Rubric:
         The texts stand between tags that they cannot close themselves, and hold no marks that end a turn of a chat: a
         draft that tells the judge what to answer stays a draft. NUL becomes a space, half a surrogate pair a question mark.
         """
-        texts = {"draft": _quoted(draft), "reference": _quoted(reference)}
+        texts = {"draft": quoted(draft), "reference": quoted(reference)}
         user = _BLANK.sub(lambda blank: texts[blank.group(1)], self.user)
         turns = (("system", self.system), ("user", user))
         return [{"role": role, "content": content} for role, content in turns if content]
@@ -339,7 +339,8 @@ def _plain_name(model: str) -> str:
     return re.sub(r"[|,\s\x00-\x1f]+", "_", model) or "unnamed"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a report that can stand between ``report``, ``reference_report`` or ``draft_report`` tags and cannot close them."""
     clean = text.replace("\0", " ").encode("utf-8", "replace").decode()
     return _TAG.sub("(", clean) or "(no text)"
 
