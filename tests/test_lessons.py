@@ -110,10 +110,12 @@ def test_a_policy_that_thinks_is_trained_kept_and_drafts(data, traces, tmp_path)
 
 
 @pytest.mark.slow
-def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path):
+@pytest.mark.parametrize("inputs", [(), ("inputs.closer=again", "inputs.prior=both")], ids=["plain", "closer"])
+def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path, inputs):
     from wetread.traces import reflecting
 
-    first = sft.train(config(data, traces, "optim.steps=2", "tiny.max_positions=1536"), tmp_path / "sft")
+    given = config(data, traces, "optim.steps=2", "tiny.max_positions=1536", *inputs)
+    first = sft.train(given, tmp_path / "sft")
     studies = [study for study in folder.read(data) if study.split == "train"]
     guide = writing.guide_in(traces)
     style = prompts.get("reflected", guide=guide)
