@@ -63,7 +63,7 @@ take the wrong side, and speak of changes against examinations it has not seen.
 def _shown(value: Any) -> Any:
     """Return a config without the folders in which its files lie on this machine: a card may be published.
 
-    >>> _shown({"model": "/home/me/base", "data": ["mix/openi"], "rate": 0.1})
+    >>> _shown({"model": "/models/base", "data": ["mix/openi"], "rate": 0.1})
     {'model': 'base', 'data': ['mix/openi'], 'rate': 0.1}
     """
     if isinstance(value, dict):
