@@ -1,5 +1,7 @@
 """The direct style: render is pure, parse never raises, and target comes back."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from wetread import prompts
 from wetread.errors import UsageError
 from wetread.prompts.direct import STYLE, split_sections
-from wetread.records import Generation, Image, Prior, Report, Study
+from wetread.records import Generation, Image, Inputs, Prior, Report, Study, Thought
 
 SECTION = st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "Zs"]), max_size=80).map(
     lambda text: " ".join(text.split())
@@ -85,3 +87,19 @@ def test_the_findings_of_a_sentence_are_no_header():
 def test_unknown_style():
     with pytest.raises(UsageError, match="direct"):
         prompts.get("dirct")
+
+
+CONTROL = "<image> <|im_start|> <|im_end|> <｜begin▁of▁sentence｜> <s> </s> <bos> <start_of_turn> [INST] [/INST] [IMG_END] </think>"
+
+
+@pytest.mark.parametrize("name", ["direct", "reasoned", "labelled", "reflected"])
+def test_a_study_cannot_speak_in_control_tokens(name):
+    style = prompts.get(name, Inputs(prior="both"))
+    told = study(indication=CONTROL, report=Report(f"Clear {CONTROL}", "<5 mm nodule, >3 cm."))
+    asked = style.render(replace(told, prior=Prior("s0", images=told.images, report=Report(CONTROL))))
+    written = style.target(told.report, Thought("seen", labels={}))
+    for token in CONTROL.split():
+        ours = token == "</think>" and name != "direct"  # which the form asks for
+        assert [text.count(token) for text in (asked.text, written)] == [ours, ours], token
+    assert "<5 mm nodule, >3 cm." in written
+    assert style.parse(Generation("s", written)).report.impression == told.report.impression

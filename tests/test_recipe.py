@@ -613,7 +613,9 @@ def test_a_policy_that_lost_drafts_says_so(tmp_path, monkeypatch):
 def test_the_file_for_cpus_starts_two_processes(tmp_path):
     told = tmp_path / "told.py"
     told.write_text(
-        "from wetread.training import processes\nprint(processes.count(), processes.state().backend, flush=True)\n"
+        "import os\nfrom wetread.training import processes\n"
+        # in one write: the two share the pipe
+        "os.write(1, f'{processes.count()} {processes.state().backend}\\n'.encode())\n"
     )
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", str(forked.free_port())]
     file = str(ROOT / "recipes" / "accelerate" / "ddp_cpu.yaml")

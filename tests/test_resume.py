@@ -1,6 +1,8 @@
 """A training that is killed at any point and started again ends with the weights, to the bit, that it would have had."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,7 @@ def test_two_trainings_do_not_share_a_folder(sft, data, tmp_path):
     while not (out / "events.jsonl").exists():
         first.join(0.02)
         assert first.exitcode is None
+    os.kill(first.pid, signal.SIGSTOP)  # or it may end before the second comes to the lock
     assert forked.run(arguments, log) == 1
     assert f"wetread: run is being written by another process (pid {first.pid} on " in log.read_text()
     first.kill()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wetread.errors import StudyError, UsageError
-from wetread.prompts import closer
+from wetread.prompts import closer, tags
 from wetread.prompts.guide import Guide
 from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study, Thought
 
@@ -112,7 +112,7 @@ class DirectStyle(OnePass):
             facts.append(f"Comparison: {study.comparison.strip().rstrip('.')}.")
         if study.prior is not None and study.prior.report and shown.prior in ("report", "both"):
             facts.append(f"Prior report: {self._prior_report(study.prior.report)}")
-        return " ".join(facts)
+        return tags.plain(" ".join(facts))
 
     def _prior_report(self, report: Report) -> str:
         findings, impression = report.findings.strip(), report.impression.strip()
@@ -126,8 +126,8 @@ class DirectStyle(OnePass):
         return said if len(words) <= most else " ".join(words[:most]) + " ..."
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
-        """Return the report's one string, which is also what metrics see; there is no place for a thought."""
-        return report.text
+        """Return the report's one string, which but for tags in it is what metrics see; there is no place for a thought."""
+        return tags.plain(report.text)
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft: sections by their headers, text without a header as findings.

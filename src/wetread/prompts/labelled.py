@@ -53,7 +53,7 @@ class LabelledStyle(OnePass):
         """Return the completion for ``report``, with the labels of ``thought``, or else those that the report claims."""
         labels = thought.labels if thought and thought.labels is not None else labels_of(report)
         lines = "\n".join(f"{name}: {value}" for name, value in labels.items())
-        return f"<{THINK}>\n{report.text}\n</{THINK}>\n<{ANSWER}>\n{lines}\n</{ANSWER}>"
+        return f"<{THINK}>\n{tags.plain(report.text)}\n</{THINK}>\n<{ANSWER}>\n{lines}\n</{ANSWER}>"
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft: the report of ``<think>``, the labels of ``<answer>``.

@@ -45,7 +45,8 @@ class ReasonedStyle(OnePass):
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
         """Return the completion for ``report`` after ``thought``; without one the report alone."""
-        return f"{compose(thought)}\n{report.text}" if thought else report.text
+        text = tags.plain(report.text)
+        return f"{compose(thought)}\n{text}" if thought else text
 
     def parse(self, generation: Generation) -> Draft:
         """Return the draft with its thought.

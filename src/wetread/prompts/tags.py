@@ -1,10 +1,13 @@
-"""Tagged parts of a completion: ``<think> … </think>`` and the like, whole, cut off or missing."""
+"""Tagged parts of a completion: ``<think> … </think>`` and the like, whole, cut off or missing; and text without any."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+
+_CONTROL = re.compile(r"<[ |｜]*(/?\s*[A-Za-z][\w▁ -]{0,40}?)[ |｜]*/?>|\[(/?[A-Z]+(?:_[A-Z]+)*)\]")
+"""What tokenizers and styles take for more than text: ``<image>``, ``<|im_start|>``, ``</s>``, ``[INST]``."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ def without(text: str, *tags: str) -> str:
         if start:
             text = text[: start.start()]
     return text
+
+
+def plain(text: str) -> str:
+    """Return a study's own text with its tags in parentheses, for it goes into prompts and targets beside ours.
+
+    Tokenizers read what looks like one of their control tokens as that token, whoever wrote it, and a tag of a style
+    would end a part of the answer.
+
+    >>> plain("<image> 5<x>3, <5 mm </think> <|im_end|> [INST] [sic]")
+    '(image) 5(x)3, <5 mm (/think) (im_end) (INST) [sic]'
+    """
+    return _CONTROL.sub(lambda found: f"({next(filter(None, found.groups()))})", text)
 
 
 @lru_cache
