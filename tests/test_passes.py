@@ -88,7 +88,11 @@ def test_what_finds_no_error_leaves_the_pass_before_as_it_was():
 
 def test_a_pass_that_does_not_stand_says_why_and_is_counted():
     told = extract("Left pneumothorax.")
-    for broken, why in ((None, "it broke"), ("<reflect>false finding: left pneumoth…", "cut at the limit")):
+    said = "Findings: Large right pneumothorax."
+    for broken, why in (
+        (None, "it broke"), ("<reflect>false finding: left pneumoth…", "cut at the limit"), (said, "no <reflect>"),
+        (f"<reflct>no error</reflct><think>Pleura: clear</think>{said}", "no <reflect>"), ("I am sorry.", "no <reflect>"),
+    ):  # fmt: skip
         draft = passes.read(STYLE, written(FIRST, broken)[1][0])
         assert draft.report == Report("Left pneumothorax.") and "does not stand" in draft.reason and why in draft.reason
         found = thinking.score({"0": draft}, {"0": told}, ["lost_share", "never_worse"])

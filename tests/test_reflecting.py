@@ -76,7 +76,7 @@ def test_first_passes_become_lessons_by_what_is_wrong_with_them(studies, traces)
     reports = {study.id: study.report for study in studies}
     for one in made:
         (lesson,) = [lessons.Lesson(s, one.thought, one.first, one.target) for s in studies if s.id == one.study]
-        draft = STYLE.parse(Generation("s", lesson.target(STYLE)))
+        draft = STYLE.parse(Generation("s", lesson.target(STYLE)), 1)
         assert draft.parse == "complete" and draft.thought.critique == one.thought.critique
         first = STYLE.parse(Generation("s", one.first))
         if one.thought.critique:

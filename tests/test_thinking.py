@@ -42,7 +42,7 @@ def test_reasoned_reads_back(said, reasoning):
 def test_reflected_reads_back(said, items):
     style = prompts.get("reflected", guide=GUIDE)
     made = thought(said, "So it is.", tuple(items))
-    draft = style.parse(answered(style.target(REPORT, made)))
+    draft = style.parse(answered(style.target(REPORT, made)), 1)
     assert draft == Draft("s", REPORT, thought=made)
     first = style.parse(answered(style.target(REPORT, thought(said))))
     assert first.thought.critique is None and first.report == REPORT
@@ -71,9 +71,10 @@ def test_no_completion_makes_a_style_raise(name, text, stop):
         "<reflect>{}",
         "<reflect>no error</reflect><think>{}</think>a",
     ):
-        draft = style.parse(answered(form.replace("{}", text), stop))
-        assert draft.parse in ("complete", "truncated", "malformed") and Draft.from_json(draft.to_json()) == draft
-        assert draft.parse == "complete" or draft.reason
+        for turn in (0, 1):
+            draft = style.parse(answered(form.replace("{}", text), stop), turn)
+            assert draft.parse in ("complete", "truncated", "malformed") and Draft.from_json(draft.to_json()) == draft
+            assert draft.parse == "complete" or draft.reason
 
 
 def test_thinking_that_never_ends_has_a_perception_and_no_report():
@@ -95,11 +96,22 @@ def test_a_report_without_thinking_is_a_report_and_says_so():
 
 def test_a_reflection_that_says_nothing_is_malformed():
     style = prompts.get("reflected", guide=GUIDE)
-    draft = style.parse(answered(f"<reflect>hm</reflect><think>Pleura: clear</think>{REPORT.text}"))
+    draft = style.parse(answered(f"<reflect>hm</reflect><think>Pleura: clear</think>{REPORT.text}"), 1)
     assert draft.parse == "malformed" and draft.thought.critique is None and "neither" in draft.reason
     for stop, status in (("length", "truncated"), ("end", "malformed")):
-        draft = style.parse(answered("<reflect>false finding: scoliosis\nomitted fin", stop))
+        draft = style.parse(answered("<reflect>false finding: scoliosis\nomitted fin", stop), 1)
         assert draft.parse == status and draft.thought.critique[0].said.name == "scoliosis" and not draft.readable
+    for text in (REPORT.text, f"<think>Pleura: clear</think>{REPORT.text}", f"<reflct>no error</reflct>{REPORT.text}"):
+        draft = style.parse(answered(text), 1)
+        assert draft.parse == "malformed" and draft.reason == "the model wrote no <reflect>"
+
+
+def test_what_a_first_pass_reflects_on_is_no_part_of_it():
+    style = prompts.get("reflected", guide=GUIDE)
+    first = f"<think>Pleura: clear</think>{REPORT.text}"
+    for text in (first, f"<reflect>hm</reflect>{first}", f"{first}<reflect>no error"):
+        draft = style.parse(answered(text))
+        assert (draft.parse, draft.report, draft.thought.critique) == ("complete", REPORT, None)
 
 
 def test_labels_that_are_missing_or_strange():

@@ -34,8 +34,16 @@ class Style(Protocol):
         """Return the prompt of the pass after ``answer``; ``UsageError`` where the style has but one pass."""
         ...
 
-    def parse(self, generation: Generation) -> Draft:
-        """Return what the completion says; never raises."""
+    def parse(self, generation: Generation, turn: int = 0) -> Draft:
+        """Return what the completion says; never raises.
+
+        Parameters
+        ----------
+        generation
+            The completion.
+        turn
+            0: it is the first pass; above that it corrects the pass before.
+        """
         ...
 
 

@@ -129,7 +129,7 @@ class DirectStyle(OnePass):
         """Return the report's one string, which but for tags in it is what metrics see; there is no place for a thought."""
         return tags.plain(report.text)
 
-    def parse(self, generation: Generation) -> Draft:
+    def parse(self, generation: Generation, turn: int = 0) -> Draft:
         """Return the draft: sections by their headers, text without a header as findings.
 
         ``malformed`` when nothing is left or generation failed, ``truncated`` when the length limit ended it.

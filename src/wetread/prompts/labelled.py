@@ -55,7 +55,7 @@ class LabelledStyle(OnePass):
         lines = "\n".join(f"{name}: {value}" for name, value in labels.items())
         return f"<{THINK}>\n{tags.plain(report.text)}\n</{THINK}>\n<{ANSWER}>\n{lines}\n</{ANSWER}>"
 
-    def parse(self, generation: Generation) -> Draft:
+    def parse(self, generation: Generation, turn: int = 0) -> Draft:
         """Return the draft: the report of ``<think>``, the labels of ``<answer>``.
 
         Labels are None where ``<answer>`` is missing, and without those that are none of the set or say something else.

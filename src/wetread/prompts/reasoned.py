@@ -48,7 +48,7 @@ class ReasonedStyle(OnePass):
         text = tags.plain(report.text)
         return f"{compose(thought)}\n{text}" if thought else text
 
-    def parse(self, generation: Generation) -> Draft:
+    def parse(self, generation: Generation, turn: int = 0) -> Draft:
         """Return the draft with its thought.
 
         A completion that never closes ``<think>`` has a thought and no report; one that does not think has a report and

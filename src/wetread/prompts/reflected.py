@@ -63,15 +63,22 @@ class ReflectedStyle:
             return first
         return f"<{REFLECT}>\n{critique.write(thought.critique)}\n</{REFLECT}>\n{first}"
 
-    def parse(self, generation: Generation) -> Draft:
-        """Return the draft of either pass; a second pass's thought has a critique.
+    def parse(self, generation: Generation, turn: int = 0) -> Draft:
+        """Return the draft of a pass; a correction's thought has a critique.
 
-        A reflection that is never closed, or that says neither an error nor that there is none, is malformed: the first
-        pass then stands.
+        A correction without a reflection, or with one that is never closed, or that says neither an error nor that there
+        is none, is malformed: the pass before then stands. What a first pass reflects on is no part of it.
         """
+        plain = ReasonedStyle(self.inputs, self.guide)
+        if generation.stop == "error":
+            return plain.parse(generation)
+        if turn == 0:
+            return plain.parse(replace(generation, text=tags.without(generation.text, REFLECT)))
         found = tags.part(generation.text, REFLECT)
-        if found is None or generation.stop == "error":
-            return ReasonedStyle(self.inputs, self.guide).parse(generation)
+        if found is None:
+            draft = plain.parse(generation)
+            why = f"the model wrote no <{REFLECT}>"
+            return replace(draft, parse="malformed", reason=why) if draft.parse == "complete" else draft
         items = critique.read(found.text)
         if not found.closed:
             cut = generation.stop == "length"
@@ -80,7 +87,7 @@ class ReflectedStyle:
             return Draft(
                 generation.study, Report(), "truncated" if cut else "malformed", f"{why} inside <{REFLECT}>", thought
             )
-        draft = ReasonedStyle(self.inputs, self.guide).parse(replace(generation, text=found.after))
+        draft = plain.parse(replace(generation, text=found.after))
         thought = replace(draft.thought or Thought(), critique=items)
         if items is None:
             why = f"<{REFLECT}> names neither an error nor that there is none"

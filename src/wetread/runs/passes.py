@@ -61,7 +61,7 @@ def generate(
         going = []
         for place, one in zip(open_, model.generate(again, sampling), strict=True):
             chains[place].append(one)
-            draft = style.parse(one)
+            draft = style.parse(one, 1)
             found = draft.thought.critique if draft.thought else None
             if _whole(draft) and found and draft.report != drafts[place].report:
                 going.append(place)
@@ -80,7 +80,9 @@ def read(style: Style, generation: Generation) -> Draft:
     never costs a study the pass before; ``reason`` then says why the last one does not stand.
     """
     several = (*generation.earlier, generation)
-    drafts = [replace(style.parse(replace(one, earlier=())), tokens=one.tokens) for one in several]
+    drafts = [
+        replace(style.parse(replace(one, earlier=()), turn), tokens=one.tokens) for turn, one in enumerate(several)
+    ]
     if len(drafts) == 1:
         return drafts[0]
     stands = next((one for one in reversed(drafts) if _whole(one) and not _content(one)), None)

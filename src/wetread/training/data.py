@@ -74,7 +74,7 @@ class Examples:
 
     def __call__(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         """Return the examples of the rows, column by column."""
-        out: dict[str, list[Any]] = {"prompt": [], "images": [], "study": []}
+        out: dict[str, list[Any]] = {"prompt": [], "images": [], "study": [], "turn": []}
         if self.with_target:
             out["completion"] = []
         for number in rows["row"]:
@@ -83,6 +83,7 @@ class Examples:
             out["prompt"].append(turns(prompt))
             out["images"].append([self.pictures.get(prompt.study, image) for image in prompt.all_images])
             out["study"].append(prompt.study)
+            out["turn"].append(len(prompt.turns))
             if self.with_target and lesson.study.report is not None:
                 out["completion"].append([{"role": "assistant", "content": lesson.target(self.style)}])
         return out
