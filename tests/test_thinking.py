@@ -207,3 +207,13 @@ def test_what_is_shown_says_whether_it_is_closer():
     assert Inputs.from_json(Inputs(closer="always").to_json()).closer == "always"
     with pytest.raises(ConfigError, match="closer='twice' is not allowed"):
         Inputs(closer="twice")
+
+
+@pytest.mark.parametrize("run", ["*", "# ", " ", "<", "a ", "</think>", "findings ", "a:", "left effusion and "])
+def test_what_a_model_repeats_without_end_is_read(run):
+    """Sixty thousand characters, which took minutes where a pattern began anew at each of them."""
+    for name in prompts.STYLES:
+        style = prompts.get(name, guide=GUIDE)
+        for form in ("{}", "<think>{}", "<answer>\n{}"):
+            draft = style.parse(answered(form.replace("{}", run * (60_000 // len(run))), "length"))
+            assert draft.parse in ("truncated", "malformed")

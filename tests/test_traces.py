@@ -90,10 +90,49 @@ def test_wording_varies_by_study_and_not_by_chance():
     (respelled("Reasoning: ", "Reasoning: The right pleural effusion is small. "), "foreign"),
     (respelled("Reasoning: ", "Reasoning: According to the report, fluid is there. "), "source"),
     (respelled("Reasoning: ", "Reasoning: " + "Der Erguss liegt links und ist klein, der Herzschatten nicht vergrößert. " * 6), "language"),
+    (respelled("Reasoning: ", "Reasoning: Das Herz ist normal. "), "language"),
     (respelled("Reasoning: ", "Reasoning: " + "It is so. " * 300), "length"),
 ])  # fmt: skip
 def test_every_kind_of_fault_is_found(thought, kind):
     assert kind in kinds(thought)
+
+
+NORMAL = Report("The heart size is normal. The lungs are clear. No pleural effusion or pneumothorax. The bones are intact.")
+COLLAPSE = Report("Mild right atelectasis. No pleural effusion. Heart size is normal.")
+
+
+@pytest.mark.parametrize(("report", "reasoning"), [
+    *((NORMAL, said) for said in (
+        "The left lung has collapsed completely.", "There is a large amount of fluid in the left chest.",
+        "The lungs are full of water.", "Several ribs are broken.", "Air surrounds the left lung.", "The right lung is white.",
+        "The heart is twice its normal size.", "The patient will die.",
+    )),
+    *((COLLAPSE, said) for said in (
+        "Right upper lobe atelectasis.", "Left atelectasis.", "Severe right atelectasis.", "The right atelectasis measures 4 cm.",
+        "A meniscus blunts the left costophrenic angle.", "Right atelectasis. Die Aorta ist verkalkt und das Herz normal.",
+    )),
+])  # fmt: skip
+def test_what_rests_neither_on_the_report_nor_on_knowledge_is_foreign(report, reasoning):
+    source = check.Source(extract(report), False, report.text)
+    thought = replace(understand("Seen: clear", Guide(None)), perception=source.findings, reasoning=reasoning)
+    assert [one for one in check.faults(thought, source, Guide(None)) if one.startswith("foreign")]
+
+
+@pytest.mark.parametrize(("report", "reasoning"), [
+    (NORMAL, "The lungs are clear and the heart is of normal size, so nothing abnormal is seen."),
+    (NORMAL, "With clear lungs, a normal heart and no fluid or air in the pleural space, there is no acute process."),
+    (COLLAPSE, "A band of density with shift toward it on the right indicates lost lung volume, hence mild right atelectasis."),
+])  # fmt: skip
+def test_what_the_report_and_knowledge_say_may_be_said_in_other_words(report, reasoning):
+    source = check.Source(extract(report), False, report.text)
+    thought = replace(understand("Seen: clear", Guide(None)), perception=source.findings, reasoning=reasoning)
+    assert not [one for one in check.faults(thought, source, Guide(None)) if one.startswith(("foreign", "language"))]
+
+
+@pytest.mark.parametrize("text", ["Kein Erguss, kein Pneumothorax.", "Ohne Infiltrat.", "Kein Erguss. Linksseitiger Pneumothorax.",
+                                  "Sans pneumothorax.", "No hay derrame."])  # fmt: skip
+def test_short_reports_in_other_languages_are_told_by_their_denials(text):
+    assert not check.english(text) and check.english("No effusion. No pneumothorax.")
 
 
 def test_a_change_needs_an_earlier_study_or_a_report_that_states_it():
@@ -177,6 +216,8 @@ def test_an_endpoint_is_asked_without_the_image_and_every_answer_is_checked(stud
     faults = {
         one["study"]: one["faults"] for one in JsonLines(tmp_path / "out" / "traces.jsonl").read() if one["faults"]
     }
+    kept = {one["study"]: one.get("answer") for one in JsonLines(tmp_path / "out" / "traces.jsonl").read()}
+    assert [kept[study] for study in list(reports)[:3]] == [None, "I cannot write JSON today.", None]
     assert len(faults) == 5 and any("HTTP 500" in fault for every in faults.values() for fault in every)
     before = len(server.questions)
     server.reply = lambda number, question: completion("no")

@@ -35,8 +35,8 @@ def run(
     style: str = typer.Option(
         "", "--style", help="direct, reasoned, reflected or labelled; by default that of the model's training."
     ),
-    rounds: int = typer.Option(
-        1, "--rounds", min=0, max=8, help="Most corrections of a draft, with --style reflected."
+    rounds: int | None = typer.Option(
+        None, "--rounds", min=0, max=8, help="Most corrections of a draft, with --style reflected; 1 by default."
     ),
     force: bool = typer.Option(False, "--force", help="Draft even where the header names another anatomy or modality."),
     batch: int = typer.Option(16, "--batch", min=1, max=4096, help="Studies drafted at once."),
@@ -51,6 +51,7 @@ def run(
     from wetread.prompts.direct import BOTH
     from wetread.records import SEXES, Sampling
     from wetread.runs import draft as drafting
+    from wetread.runs import passes
     from wetread.runs.passes import Way
     from wetread.runs.store import RunFolder, write_json
     from wetread.studies import find_studies
@@ -70,6 +71,9 @@ def run(
     if style:
         prompts.get(style)
     opened = models.open_model(model, device=device)
+    way = Way(style, passes.ROUNDS if rounds is None else rounds)
+    for said in passes.unfit(opened, models.taught(model), way, asked=rounds is not None):
+        sys.stderr.write(f"wetread: {said}\n")
     folder = None
     if out is not None:
         config = {
@@ -79,13 +83,12 @@ def run(
             "force": force,
             "sections": list(asked),
             "style": style,
-            "rounds": rounds,
+            "rounds": way.rounds,
             "prior": [str(path) if path else "" for path in (prior, prior_report)],
             **vars(context),
         }
         folder = RunFolder.open(out, "draft", config, alone=True)
     records = []
-    way = Way(style, rounds)
     made = drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, way=way, run=folder)
     for record in made:
         records.append(record)

@@ -14,13 +14,14 @@ from wetread.models.base import (
     guide_of,
     inputs_of,
     read_manifest,
+    taught,
     write_manifest,
 )
 from wetread.models.template import NORMAL, CopyModel, TemplateModel
 
 __all__ = [
     "MANIFEST", "NORMAL", "CopyModel", "Model", "Progress", "TemplateModel", "fingerprint", "guide_of", "inputs_of", "open_model",
-    "read_manifest", "write_manifest",
+    "read_manifest", "taught", "write_manifest",
 ]  # fmt: skip
 
 

@@ -88,6 +88,11 @@ def inputs_of(name: str) -> Inputs:
     return Inputs.from_json(said) if isinstance(said, Mapping) else Inputs()
 
 
+def taught(name: str) -> str:
+    """Return the prompt style that the model called ``name`` was trained with, by its manifest; empty where it does not say."""
+    return str(read_manifest(Path(name)).get("style") or ("direct" if name == "template" else ""))
+
+
 def guide_of(name: str) -> Mapping[str, Any]:
     """Return how the model called ``name`` was taught to think, by its manifest; empty where it does not say."""
     said = read_manifest(Path(name)).get("guide")

@@ -22,6 +22,9 @@ class Style(Protocol):
     longest: int
     """Most tokens of a pass where nobody says it; the tiny policy's longest passes have a third less."""
 
+    views: tuple[str, ...]
+    """Parts of its drafts that a reward may look at: ``report``, ``perception``, ``answer``."""
+
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study. Pure; cannot fail on a valid Study."""
         ...

@@ -17,7 +17,7 @@ from wetread.prompts.guide import Guide
 from wetread.records import Draft, Generation, Image, Inputs, Prior, Prompt, Report, Study, Thought
 
 BOTH = ("findings", "impression")
-HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]*(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
+HEADER = re.compile(r"(?:^|(?<=[\s.;:>*#]))[*#_ ]{0,16}(findings?|impressions?|conclusions?)[*_ ]*:[*_]*", re.IGNORECASE)
 """Header of findings or impression, whose name is the first group."""
 _THOUGHT = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
 _NOTHING = {"", "none", "none.", "n/a", "n/a.", "[none]"}
@@ -41,6 +41,7 @@ class OnePass:
 
     passes = 1
     longest = 192
+    views: tuple[str, ...] = ("report",)
 
     def again(self, prompt: Prompt, answer: str) -> Prompt:
         """Refuse: there is one pass (``UsageError``)."""

@@ -31,7 +31,7 @@ VALUES: Mapping[int, str] = {1: "present", -1: "uncertain", 0: "absent"}
 """Value of a label to the word for it."""
 _OPENED = re.compile(rf"<\s*{ANSWER}\s*>", re.IGNORECASE)
 _NAMES = {name.lower(): name for name in CHEXPERT14}
-_LINE = re.compile(r"^[ \t*-]*([A-Za-z ]+?)[ \t*]*:[ \t*]*([A-Za-z]+)[ \t.*]*$", re.MULTILINE)
+_LINE = re.compile(r"^[ \t*-]*([A-Za-z](?:[A-Za-z ]*[A-Za-z])?)[ \t*]*:[ \t*]*([A-Za-z]+)[ \t.*]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class LabelledStyle(OnePass):
     """What perception is guided by."""
 
     longest = 256
+    views = ("report", "perception", "answer")
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the form asked for."""

@@ -38,6 +38,7 @@ class ReasonedStyle(OnePass):
     """What perception is guided by."""
 
     longest = 448
+    views = ("report", "perception")
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the prompt of a study: the direct style's, with the tree where the guide shows it and the form asked for."""

@@ -37,6 +37,7 @@ class ReflectedStyle:
 
     passes = 2
     longest = 512
+    views = ("report", "perception")
 
     def render(self, study: Study, sections: Sequence[str] | None = None) -> Prompt:
         """Return the first pass's prompt: the reasoned style's."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_CONTROL = re.compile(r"<[ |｜]*(/?\s*[A-Za-z][\w▁ -]{0,40}?)[ |｜]*/?>|\[(/?[A-Z]+(?:_[A-Z]+)*)\]")
+_CONTROL = re.compile(r"<[\s|｜]*((?:/\s{0,4})?[A-Za-z][\w▁ -]{0,40}?)[\s|｜]{0,16}/?>|\[(/?[A-Z]+(?:_[A-Z]+)*)\]")
 """What tokenizers and styles take for more than text: ``<image>``, ``<|im_start|>``, ``</s>``, ``[INST]``."""
 
 

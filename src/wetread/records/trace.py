@@ -30,6 +30,8 @@ class Trace:
     """Where that completion comes from: ``sampled``, ``slip`` (made wrong on purpose); empty: there is none."""
     target: Report | None = None
     """The report to be written, where it is not the study's own: a draft without an error stays as it is."""
+    answer: str = ""
+    """What the writer said, as far as it is kept, where no trace could be read in it."""
     faults: tuple[str, ...] = ()
     """Why it is rejected, ``kind: detail`` each; empty: it is accepted."""
 
@@ -48,6 +50,7 @@ class Trace:
             "thought": self.thought.to_json() if self.thought else None,
             **({"first": self.first, "origin": self.origin} if self.first else {}),
             **({"target": self.target.to_json()} if self.target else {}),
+            **({"answer": self.answer} if self.answer else {}),
             "faults": list(self.faults),
         }
 
@@ -64,5 +67,6 @@ class Trace:
             first=data.get("first", ""),
             origin=data.get("origin", ""),
             target=Report.from_json(data["target"]) if data.get("target") else None,
+            answer=data.get("answer", ""),
             faults=tuple(data.get("faults", ())),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from wetread import prompts
 from wetread.models import Model, Progress
 from wetread.prompts import Style
 from wetread.records import Draft, Generation, Prompt, Sampling
@@ -21,6 +22,32 @@ class Way:
     """Prompt style; empty: that of the model's training."""
     rounds: int = ROUNDS
     """Most reflections, where the style has any."""
+
+
+def unfit(model: Model, taught: str, way: Way, *, asked: bool = True) -> list[str]:
+    """Return in words what of a way has no effect on a model, or asks for what it was never taught.
+
+    Parameters
+    ----------
+    model
+        Who drafts.
+    taught
+        The style that it was trained with; empty: nobody knows, and nothing is said.
+    way
+        How it is to draft.
+    asked
+        Whether somebody chose the number of rounds.
+    """
+    style = prompts.of(model, way.style)
+    name = way.style or model.style
+    told = []
+    if taught and name != taught and (taught, name) != ("reflected", "reasoned"):
+        told.append(
+            f"{model.name} was taught the style {taught}; what it writes when asked in the style {name} is its guess."
+        )
+    if asked and way.rounds and style.passes == 1:
+        told.append(f"--rounds={way.rounds} has no effect: a draft in the style {name} has one pass.")
+    return told
 
 
 def generate(

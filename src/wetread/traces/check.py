@@ -8,7 +8,7 @@ it adds can only be invented. The rules follow the filter of the design notes; e
 ``findings``    it perceives something else than the report claims, or a side, place, grade or change that the report leaves open
 ``denials``     it denies something that the report does not deny, and the tree does not ask for
 ``foreign``     its reasoning claims findings that neither the report nor the knowledge of a reported finding has, gives one another
-                side or grade, or denies what the report claims
+                side, place or grade, denies what the report claims, or has a sentence in words that rest on neither
 ``source``      it speaks of the report that it was written from
 ``comparison``  it states a change although there is no earlier study, and the report states none
 ``language``    its reasoning, or the report, is not in the knowledge file's language
@@ -26,6 +26,8 @@ from wetread.knowledge import Knowledge, differences, extract, load
 from wetread.knowledge.tree import phrase
 from wetread.prompts.guide import Guide
 from wetread.records import Finding, Thought
+from wetread.traces import anchor
+from wetread.traces.anchor import words_of
 
 KINDS = ("report", "form", "findings", "denials", "foreign", "source", "comparison", "language", "length")
 """Kinds of fault, in the order in which they are looked for."""
@@ -38,47 +40,21 @@ _SOURCE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_FUNCTION = frozenset(
-    [
-        "and",
-        "are",
-        "at",
-        "be",
-        "been",
-        "both",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "how",
-        "if",
-        "is",
-        "it",
-        "its",
-        "not",
-        "of",
-        "or",
-        "than",
-        "that",
-        "the",
-        "their",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "were",
-        "when",
-        "where",
-        "which",
-        "while",
-        "with",
-    ]
+_FUNCTION = words_of(
+    """
+    and are at be been both but by for from has have how if is it its not of or than that the their there these they this to
+    was were when where which while with
+    """
 )
 """Words that English text of some length has some of, and other languages in Latin letters have not."""
+_ELSEWHERE = words_of(
+    """
+    kein keine keinen keiner keinem keines ohne nicht und oder der das dem ist sind mit eine einen einer links rechts
+    beidseits sans aucun aucune pas avec hay nessun nessuna senza sem geen zonder een het och utan inte uden ikke brak bez ou
+    gauche droite derecha izquierda
+    """
+)
+"""Words of other languages in Latin letters that a short text is given away by: denials, articles, sides. English has none of them."""
 _FEW = 6
 """Fewer words than this may be of any language in Latin letters."""
 _KNOWN = 0.4
@@ -191,20 +167,24 @@ def _reasoning(text: str, source: Source, known: Knowledge) -> Iterator[str]:
     if foreign:
         yield f"foreign: {', '.join(foreign)}"
     for one in said:
-        same = [f for f in source.findings if f.name == one.name and f.presence != "absent"]
-        sides: set[str] = {f.side for f in same}
-        grades: set[str] = {f.severity for f in same}
-        if one.side and sides and not sides & {one.side, "", "bilateral"}:
+        told = [f for f in source.findings if f.presence != "absent"]
+        same = [f for f in told if f.name == one.name] or told
+        same += [f for name in claimed for f in spoken(name, known).get(one.name, ())]
+        if one.side and not {f.side for f in same} & {one.side, "bilateral"}:
             yield f"foreign: {one.side} {one.name}"
-        grades |= {grade for name in claimed for grade in graded(name, known).get(one.name, ())}
-        if one.severity and same and one.severity not in grades:
+        if one.severity and one.severity not in {f.severity for f in same}:
             yield f"foreign: {one.severity} {one.name}"
+        if one.location and one.location not in {f.location for f in same}:
+            yield f"foreign: {one.name} in the {one.location}"
     denied = {f.name for f in source.findings if f.presence == "absent"}
     against = dict.fromkeys(
         f.name for f in extract(text, known) if f.presence == "absent" and f.name in claimed.keys() - denied
     )
     if against:
         yield f"foreign: it denies {', '.join(against)}"
+    if source.text:
+        for sentence in anchor.loose(text, source.text, allowed, denied, known):
+            yield f"foreign: neither the report nor what is known of its findings says {sentence!r}"
 
 
 def _within(one: Finding, other: Finding) -> bool:
@@ -232,28 +212,32 @@ def mentioned(name: str, known: Knowledge) -> frozenset[str]:
 
 
 @lru_cache(maxsize=4096)
-def graded(name: str, known: Knowledge) -> Mapping[str, frozenset[str]]:
-    """Return finding to the grades that the knowledge of ``name`` speaks of it in: clips are small, whatever a report says."""
+def spoken(name: str, known: Knowledge) -> Mapping[str, tuple[Finding, ...]]:
+    """Return finding to how the knowledge of ``name`` speaks of it: clips are small, whatever a report says."""
     if name not in known:
         return {}
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[Finding]] = {}
     for one in extract(f"{name}: {known[name].knowledge}", known):
-        found.setdefault(one.name, set()).add(one.severity)
-    return {key: frozenset(grades) for key, grades in found.items()}
+        found.setdefault(one.name, []).append(one)
+    return {key: tuple(several) for key, several in found.items()}
 
 
 def english(text: str) -> bool:
-    """Whether a text may be English: a few words may be, more must have enough words that English or the knowledge file has.
+    """Whether a text may be English: a few words may be, more must have enough that English or the knowledge file has.
+
+    Words that other languages are given away by it must not have at all.
 
     >>> english("Fluid lies in the costophrenic angle, which makes it an effusion on the left side of the chest.")
     True
-    >>> english("Erguss links, sonst ist alles so, wie man es erwartet."), english("左侧胸腔积液")
-    (False, False)
+    >>> english("Erguss links, sonst ist alles so, wie man es erwartet."), english("Kein Pneumothorax."), english("左侧胸腔积液")
+    (False, False, False)
     """
     letters = [letter for letter in text if letter.isalpha()]
     if sum(letter > _LATIN for letter in letters) > _FOREIGN * len(letters):
         return False
     words = [word.lower() for word in _WORD.findall(text) if len(word) > 1 and set(word) != {"X"}]
+    if not _ELSEWHERE.isdisjoint(words):
+        return False
     known = vocabulary()
     return len(words) < _FEW or sum(word in known or word.rstrip("s") in known for word in words) >= _KNOWN * len(words)
 

@@ -53,6 +53,8 @@ REASONING = """\
 is most pressing. It names no finding that the report does not have.
 """
 
+KEPT = 4000
+"""Characters that are kept of an answer that cannot be read."""
 IN_A_ROW = 12
 """So many questions without an answer, one after another, end the asking: the endpoint is gone."""
 
@@ -81,6 +83,8 @@ class Written:
     """The trace's text; empty where ``fault`` says why there is none."""
     fault: str = ""
     """Why there is no text, ``kind: detail``."""
+    answer: str = ""
+    """What was answered, where no text could be read in it; at most ``KEPT`` characters."""
 
 
 def name(endpoint: Endpoint, guide: Guide) -> str:
@@ -166,7 +170,10 @@ async def write(
         try:
             answer = await client.ask(messages(question, guide))
             failed = 0
-            return Written(question.study, read(answer))
+            try:
+                return Written(question.study, read(answer))
+            except Unreadable as error:
+                return Written(question.study, fault=str(error), answer=answer.text[:KEPT])
         except Unanswered as error:
             failed += 1
             if error.hopeless:
@@ -174,8 +181,6 @@ async def write(
             elif failed >= IN_A_ROW:
                 hopeless = f"{failed} questions in a row had no answer, the last: {error}"
             return Written(question.study, fault=f"endpoint: {error}")
-        except Unreadable as error:
-            return Written(question.study, fault=str(error))
 
     async with Client(endpoint, usage) as client:
         running: set[asyncio.Task[Written]] = set()

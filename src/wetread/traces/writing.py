@@ -199,14 +199,20 @@ def write(
     if progress is not None and kept:
         progress(len(kept))
 
-    def done(found: Sequence[tuple[str, str, str]]) -> None:
-        """Check, keep and count texts: (study, text, fault)."""
+    def done(found: Sequence[asking.Written]) -> None:
+        """Check, keep and count texts."""
         made = []
-        for study, text, fault in found:
-            source = sources[study]
-            thought = understand(text, guide) if text else None
-            faults = (fault,) if fault else check.faults(thought or Thought(), source, guide, most_words=how.most_words)
-            made.append(Trace(study, digest(reports[study].text), mark, signed, thought, faults=faults))
+        for one in found:
+            study, source = one.study, sources[one.study]
+            thought = understand(one.text, guide) if one.text else None
+            faults = (
+                (one.fault,)
+                if one.fault
+                else check.faults(thought or Thought(), source, guide, most_words=how.most_words)
+            )
+            made.append(
+                Trace(study, digest(reports[study].text), mark, signed, thought, answer=one.answer, faults=faults)
+            )
             tally.add(made[-1], _claimed(source))
         lines.append(*(one.to_json() for one in made))
         if progress is not None:
@@ -216,7 +222,7 @@ def write(
         for start in range(0, len(left), _AT_ONCE):
             done(
                 [
-                    (study, rules.write(study, shown[study], guide, seed=how.seed), "")
+                    asking.Written(study, rules.write(study, shown[study], guide, seed=how.seed))
                     for study in left[start : start + _AT_ONCE]
                 ]
             )
@@ -225,7 +231,7 @@ def write(
 
         async def ask() -> None:
             async for one in asking.write(questions, guide, endpoint, usage):
-                done([(one.study, one.text, one.fault)])
+                done([one])
 
         asyncio.run(ask())
     return tally

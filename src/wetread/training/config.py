@@ -218,8 +218,8 @@ class RlConfig:
 
     model: str = "runs/sft/model"
     """Folder of the policy to start from; also the KL reference."""
-    style: str = "direct"
-    """Prompt style."""
+    style: str = ""
+    """Prompt style; empty: that of the policy's training."""
     reward: str | Mapping[str, Any] = "unirg_step1"
     """A ready reward (`unirg_step1` …), a metric's name, or a reward written out; see docs/rewards.md."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -250,6 +250,10 @@ class RlConfig:
     """Steps between checkpoints from which a killed run resumes."""
     seed: int = limits(0, 0, 2**31 - 1)
     """Seed of order and sampling."""
+
+    def after(self, style: str) -> RlConfig:
+        """Return the same in the style of the policy that it starts from, where no other is set."""
+        return self if self.style else replace(self, style=style)
 
     def in_completions(self) -> RlConfig:
         """Return the same with a batch that counts completions."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from wetread import metrics, prompts, rewards
 from wetread.errors import ConfigError, StudyError, WetreadError
-from wetread.models import inputs_of, transformers
+from wetread.models import inputs_of, taught, transformers
 from wetread.models.transformers import encode
 from wetread.records import Inputs, Report
 from wetread.studies import folder
@@ -73,6 +73,8 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
     studies: Samples | None = None
     learned: list[Lesson] = []
     model = processor = None
+    if isinstance(config, RlConfig):
+        config = config.after(_style(chain))
     style = prompts.get(config.style)
     # A slip in the config is told before anything that takes time.
     reward = rewards.get(config.reward) if isinstance(config, RlConfig) else None
@@ -123,6 +125,14 @@ def look(config: SftConfig | RlConfig, before: Sequence[SftConfig | RlConfig] = 
         with _noted(problems):
             rows["guards"] = _watched(config, panel, studies)
     return Preflight({**rows, **found.rows}, found.numbers, found.warnings, tuple(problems))
+
+
+def _style(chain: Sequence[SftConfig | RlConfig]) -> str:
+    """Return the style of the policy that the last of some trainings ends with."""
+    style = taught(chain[0].model) or "direct"
+    for one in chain:
+        style = one.style or style
+    return style
 
 
 def _lessons(

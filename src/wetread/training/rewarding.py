@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from wetread import prompts, rewards
+from wetread.errors import UsageError
 from wetread.metrics import MetricEntry
 from wetread.records import Draft, Generation, Report
 from wetread.training import processes
@@ -169,10 +170,18 @@ def rehearse(
     Raises
     ------
     UsageError
-        The reward does not pay for the truth.
+        The reward does not pay for the truth, or looks at what drafts of this style do not have.
     MissingError
         Its weights or its endpoint are not there.
     """
+    has = prompts.get(config.style).views
+    lacking = sorted(frozenset().union(*(term.views for term in recipe.terms)) - set(has))
+    if lacking:
+        fit = [name for name in prompts.STYLES if set(lacking) <= set(prompts.get(name).views)]
+        raise UsageError(
+            f"reward {recipe.name} looks at the {' and the '.join(lacking)} of a draft, and the style {config.style} has none; "
+            f"start from a policy of the style {' or '.join(fit)}, or take a reward that looks at the {' or the '.join(has)}."
+        )
     scorers = config.scorers
     entries = rewards.bind(recipe, references, weights=scorers.weights or None, precision=scorers.precision or None)
     most = ASKED if any(rewards.asks(entry) for entry in entries.values()) else GOLD

@@ -13,7 +13,7 @@ from typing import Any
 
 from wetread import prompts, rewards
 from wetread.errors import MissingError
-from wetread.models import inputs_of, transformers
+from wetread.models import inputs_of, taught, transformers
 from wetread.runs.config import to_dict
 from wetread.training import adapters, guarding, lessons, loop, rewarding
 from wetread.training.card import Card
@@ -36,7 +36,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         ``out`` was written by another config or begun with other data, or the disk is full.
     """
     loop.quiet()
-    given, config = config, config.in_completions()
+    given, config = config, config.in_completions().after(taught(config.model) or "direct")
     recipe = rewards.get(config.reward)
     inputs = config.inputs.over(inputs_of(config.model))
     guide = prompts.guide_of(config.model)
@@ -95,7 +95,7 @@ def train(config: RlConfig, out: Path, on_step: loop.Step | None = None) -> Path
         samples=studies,
         inputs=inputs,
         guide=guide,
-        config=to_dict(given),
+        config=to_dict(replace(given, style=config.style)),
     )
     return adapters.finish(run, STAGE, config, trainer, processor, card)
 

@@ -330,6 +330,8 @@ def completion(content: bytes) -> Answer | None:
         return replace(answer, fault="the endpoint filtered the answer")
     if refusal:
         return replace(answer, fault="the judge refused to answer")
+    if isinstance(said, list):  # content in parts, as the protocol also allows
+        said = "".join(str(part.get("text") or "") for part in said if isinstance(part, dict))
     if not isinstance(said, str) or not said.strip():
         return replace(answer, fault="the answer is empty")
     return replace(answer, text=said)
