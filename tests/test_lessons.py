@@ -146,18 +146,26 @@ def test_a_tower_learns_to_read_closer_views_beside_whole_images(data, tmp_path)
 
     from wetread.models import tiny
     from wetread.prompts import closer
-    from wetread.training.warmup import Labelled
+    from wetread.training.warmup import Labelled, Labels
 
-    studies = folder.read(data)[:3]
+    told = ("Left nodule, upper zone.", "Right pleural effusion.", "Cardiomegaly.")
+    studies = [replace(one, report=Report(text)) for one, text in zip(folder.read(data), told, strict=False)]
     config = tiny.TinyConfig(image_size=64)
     processor = tiny.build_processor(tiny.build_tokenizer(["a report"], config), config)
-    vectors = torch.eye(3)
-    plain, near = (Labelled(studies, processor, vectors, near=given) for given in (False, True))
+    labels = Labels.read(studies, rarest=1)
+    plain, near = (Labelled(studies, processor, labels, near=given) for given in (False, True))
     assert len(plain) == 3 and len(near) == 3 * 2 * len(closer.VIEWS)
     each = len(closer.VIEWS)
+    seen = {  # the film's left is the patient's right
+        name: [view for view, row in zip(closer.VIEWS, labels.near[number], strict=True) if row[labels.names.index(("name", name))]]
+        for number, name in enumerate(("nodule", "pleural effusion", "cardiomegaly"))
+    }  # fmt: skip
+    assert seen["nodule"] == ["upper right"] and seen["pleural effusion"] == ["upper left", "lower left"]
+    assert seen["cardiomegaly"] == list(closer.VIEWS)
     for number in range(3):
         rows = [near[number * 2 * each + view] for view in range(2 * each)]
-        assert all(torch.equal(row["labels"], vectors[number]) for row in rows)
+        assert all(torch.equal(row["labels"], labels.vectors[number]) for row in rows[:each])
+        assert all(torch.equal(row["labels"], labels.near[number, view]) for view, row in enumerate(rows[each:]))
         whole = plain[number]["pixel_values"]
         assert all(torch.equal(row["pixel_values"], whole) for row in rows[:each])
         assert len({row["pixel_values"].sum().item() for row in rows[each:]} | {whole.sum().item()}) == each + 1

@@ -29,7 +29,7 @@ def run(
 ) -> int:
     """Sample first passes, hold them against the reports, and write what is wrong and what they should have been."""
     from wetread import models, prompts
-    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
+    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, MissingError, UsageError
     from wetread.records import Sampling
     from wetread.runs.progress import bar
     from wetread.runs.store import RunFolder
@@ -39,6 +39,8 @@ def run(
     studies = [study for study in folder.choose(folder.read(data), split, limit) if study.report]
     known = writing.accepted(traces)
     guide = writing.guide_in(traces)
+    if not model.exists():
+        raise MissingError(f"there is no model {str(model)!r}; `wetread train sft` makes one.")
     said = prompts.guide_of(str(model))
     if said is None or writing.guide_digest(said) != writing.guide_digest(guide):
         raise UsageError(
@@ -56,12 +58,17 @@ def run(
     sampling = Sampling(batch_size=batch, max_new_tokens=max_new_tokens or style.longest)
     with bar("first passes", len(studies) * draws) as line:
         samples = reflecting.sample(studies, opened, style, folder_, mix, sampling, line.advance)
-    lessons, tally = reflecting.build(studies, known, samples, style, guide, mix)
+    fits = reflecting.fitting(opened, style, studies)
+    lessons, tally = reflecting.build(studies, known, samples, style, guide, mix, fits)
     reflecting.write(lessons, tally, guide, folder_)
     whole = tally.drawn - tally.unreadable
     typer.echo(f"{tally.drawn} first passes, {tally.unreadable} unreadable; {tally.right} of {whole} without an error")
     if tally.astray:
         typer.echo(f"  {tally.astray} of these left out: their thought does not say what the report says")
+    if tally.long:
+        typer.echo(f"  {tally.long} left out: prompt and target are longer than the model reads; see --max-new-tokens")
+    if tally.without:
+        typer.echo(f"  {tally.without} of {len(studies)} studies have no accepted trace in {traces}")
     if tally.failed:
         typer.echo(f"  {tally.failed} first passes failed; the same command tries them again")
     typer.echo(f"{len(lessons)} lessons: " + ", ".join(f"{count} {name}" for name, count in tally.kept.items()))

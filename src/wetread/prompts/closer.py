@@ -19,6 +19,12 @@ VIEWS: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 """Place in the image, not in the patient, to the view's upper left corner: rows and columns as shares of the image."""
 
+_ELSEWHERE: Mapping[str, frozenset[str]] = {
+    "upper": frozenset({"lower zone", "base"}),
+    "lower": frozenset({"upper zone", "apex"}),
+}
+"""Half of the film to the places in the patient that it does not show."""
+
 
 def views(image: Image) -> tuple[Image, ...]:
     """Return the closer views of an image; pixels are read when they are asked for.
@@ -30,6 +36,18 @@ def views(image: Image) -> tuple[Image, ...]:
         Image(f"{image.name}, {name}", image.view, load=partial(_part, image, corner) if image.load else None)
         for name, corner in VIEWS.items()
     )
+
+
+def shows(view: str, side: str, location: str) -> bool:
+    """Whether a view of a frontal film shows what lies on a side of the patient, whose right is the film's left, in a zone.
+
+    What lies on both sides, in the middle or nobody says where may be in any.
+
+    >>> shows("upper left", "right", "apex"), shows("upper left", "left", ""), shows("lower right", "left", "upper zone")
+    (True, False, False)
+    """
+    height, half = view.split()
+    return side != half and location not in _ELSEWHERE[height]
 
 
 def _part(image: Image, corner: tuple[float, float]) -> Pixels:

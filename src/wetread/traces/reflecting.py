@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,10 @@ SAMPLES = "samples"
 TIMELESS = ("false_comparison", "omitted_comparison")
 """Errors that cannot be seen where there is no earlier study."""
 _AT_ONCE = 4
+_PROBES = 8
+_FORM = 8
+"""Tokens that the form of a second turn takes."""
+Fits = Callable[[Study, Trace], bool]
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Tally:
     """Kind of error to lessons that correct one made on purpose."""
     without: int = 0
     """Studies without an accepted trace."""
+    long: int = 0
+    """Lessons left out because the model reads less than prompt and target together are."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -83,6 +89,7 @@ class Tally:
             "errors": dict(self.kinds.most_common()),
             "slips": dict(self.slipped.most_common()),
             "without_trace": self.without,
+            "too_long": self.long,
         }
 
 
@@ -121,6 +128,7 @@ def build(
     style: Style,
     guide: Guide,
     mix: Mix,
+    fits: Fits | None = None,
 ) -> tuple[list[Trace], Tally]:
     """Return the lessons of the second turn, in the order of the studies, and what came of it.
 
@@ -136,7 +144,10 @@ def build(
         How completions are read and written.
     mix
         Shares.
+    fits
+        Whether the model that is to learn can read a lesson; None: all are taken.
     """
+    fits = fits or (lambda study, lesson: True)
     tally = Tally()
     wrong: list[Trace] = []
     right: list[Trace] = []
@@ -167,9 +178,12 @@ def build(
             lesson = replace(
                 trace, thought=replace(thought, critique=items), first=one.text, origin="sampled", target=report
             )
+            if not fits(study, lesson):
+                tally.long += 1
+                continue
             (wrong if items else right).append(lesson)
         slipped = _slip(study, trace, told, style, guide, mix)
-        if slipped is not None:
+        if slipped is not None and fits(study, slipped):
             made.append(slipped)
     chance = random.Random(f"reflections {mix.seed}")
     made = _some(made, round((len(studies) - tally.without) * mix.slips), chance)
@@ -181,6 +195,32 @@ def build(
         counts.update(kind for one in group for kind in {item.kind for item in _critique(one)})
     order = {study.id: place for place, study in enumerate(studies)}
     return sorted([*wrong, *right, *made], key=lambda one: (order[one.study], one.origin, one.first)), tally
+
+
+def fitting(model: Any, style: Style, studies: Sequence[Study]) -> Fits | None:
+    """Return whether a transformers model can read a lesson, prompt and target together; None where it does not say how much."""
+    from wetread.models.transformers import encode
+
+    context = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    if not context or not studies:
+        return None
+
+    def tokens(text: str) -> int:
+        return len(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    # What an image and the form of a turn take is measured on some studies, since images of one size mostly take the same.
+    image = 0
+    for study in studies[:: max(1, len(studies) // _PROBES)][:_PROBES]:
+        asked = style.render(study)
+        whole = encode(model.processor, [asked])["input_ids"].shape[1]
+        image = max(image, -(-(whole - tokens(asked.text)) // len(asked.all_images)))
+
+    def fits(study: Study, lesson: Trace) -> bool:
+        asked = style.again(style.render(study), lesson.first)
+        target = style.target(lesson.target or study.report or Report(), lesson.thought)
+        return sum(map(tokens, (*asked.texts, target))) + image * len(asked.all_images) + _FORM <= context
+
+    return fits
 
 
 def errors(told: Sequence[Finding], draft: Draft, study: Study, guide: Guide) -> tuple[Correction, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.knowledge import extract
+from wetread.knowledge.pruning import whole
 from wetread.prompts import Guide, Style
 from wetread.prompts.reasoned import ReasonedStyle, understand
 from wetread.prompts.reflected import ReflectedStyle
@@ -47,6 +48,12 @@ class Lesson:
     def target(self, style: Style) -> str:
         """Return what is to be answered."""
         return style.target(self.report or self.study.report or Report(), self.thought)
+
+
+def guided(lesson: Lesson) -> str:
+    """Return what may be thought before a lesson's report by the whole tree and with knowledge, whatever guides it now."""
+    findings = extract(lesson.study.report) if lesson.study.report else ()
+    return rules.write(lesson.study.id, findings, Guide(whole(), negatives="none"))
 
 
 def usual(lesson: Lesson, style: Style) -> str:

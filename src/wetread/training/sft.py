@@ -136,6 +136,8 @@ def starting_point(
     if config.model != "tiny":
         return adapters.load(config.model, config.adapter, config.compute)
     texts = [text for one in learned for text in (*one.prompt(style).texts, one.target(style))]
+    if config.style in lessons.THINKING:  # so that a tree that it is taught later is not spelled letter by letter
+        texts += [lessons.guided(one) for one in learned]
     slots = labels.layout() if labels is not None else None
     if slots and len(slots) + len(slots[0]) > config.tiny.vision_width:
         raise ConfigError(

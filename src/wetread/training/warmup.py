@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,14 @@ class Reader(nn.Module):
 class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Model-ready pixels and label vectors of studies; each image is decoded and processed once while memory lasts.
 
-    With ``near`` every study comes twice as often as there are closer views: half the time whole, else as one of them, with
-    the same labels. What a view cannot show is then learned as what it is worth: no more than chance.
+    With ``near`` every study comes twice as often as there are closer views: half the time whole, else as one of them, which
+    has the labels of what may be seen in it: what the report places on the other side, or in another zone, is not there.
     """
 
-    def __init__(self, studies: Sequence[Study], processor: Any, vectors: Tensor, *, near: bool = False) -> None:
+    def __init__(self, studies: Sequence[Study], processor: Any, labels: Labels, *, near: bool = False) -> None:
         self.studies = studies
         self.processor = processor
-        self.vectors = vectors
+        self.labels = labels
         self.each = 2 * len(closer.VIEWS) if near else 1
         self._kept: dict[tuple[int, int], Tensor] = {}
         self._bytes = 0
@@ -84,15 +84,17 @@ class Labelled(torch.utils.data.Dataset[dict[str, Tensor]]):
         return len(self.studies) * self.each
 
     def __getitem__(self, place: int) -> dict[str, Tensor]:
-        study, view = divmod(place, self.each)
-        return {"pixel_values": self._pixels(study, view), "labels": self.vectors[study]}
+        study, part = divmod(place, self.each)
+        view = max(0, part - len(closer.VIEWS) + 1)  # 0: whole
+        told = self.labels.near[study, view - 1] if view else self.labels.vectors[study]
+        return {"pixel_values": self._pixels(study, view), "labels": told}
 
     def _pixels(self, place: int, view: int) -> Tensor:
         """Return (3, S, S) in half precision's values; of the three equal channels of a grey image one is kept.
 
         Rounded the first time too, so that a warm-up that was killed sees what it would have seen.
         """
-        key = place, max(0, view - len(closer.VIEWS) + 1)  # 0: whole
+        key = place, view
         kept = self._kept.get(key)
         if kept is None:
             image = frontal(self.studies[place])
@@ -113,6 +115,8 @@ class Labels:
     """The claims that are learned, sorted."""
     vectors: Tensor
     """Which study's report makes which claim, (N, L) of 0 and 1."""
+    near: Tensor = field(default_factory=lambda: torch.empty(0))
+    """The same of what each closer view may show, (N, views, L)."""
 
     @classmethod
     def read(cls, studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000) -> Labels:
@@ -120,10 +124,8 @@ class Labels:
 
         Claims of change are left out: one image cannot show them.
         """
-        made = [
-            {c for c in claims(extract(study.report)) if c[0] != "change"} if study.report else set()
-            for study in studies
-        ]
+        told = [extract(study.report) if study.report else () for study in studies]
+        made = [_lasting(claims(findings)) for findings in told]
         counts = Counter(claim for one in made for claim in one)
         frequent = [
             claim for claim, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= rarest
@@ -131,7 +133,17 @@ class Labels:
         kept = set(frequent[:most])
         names = sorted(claim for claim in kept if ("name", claim[1]) in kept)
         vectors = torch.tensor([[float(name in one) for name in names] for one in made])
-        return cls(names, vectors.reshape(len(studies), len(names)))
+        parts = [
+            [
+                _lasting(claims([one for one in findings if not face or closer.shows(view, one.side, one.location)]))
+                for view in closer.VIEWS
+            ]
+            for findings, face in ((told[n], frontal(study).view != "lateral") for n, study in enumerate(studies))
+        ]  # fmt: skip
+        near = torch.tensor([[[float(name in one) for name in names] for one in several] for several in parts])
+        return cls(
+            names, vectors.reshape(len(studies), len(names)), near.reshape(len(studies), len(closer.VIEWS), len(names))
+        )
 
     def layout(self) -> list[list[int]]:
         """Return the tower's slots: a row a finding, its name first, then every attribute that any finding has; -1: none.
@@ -146,6 +158,11 @@ class Labels:
             [place["name", finding], *(place.get((kind, finding, value), -1) for kind, value in attributes)]
             for finding in findings
         ]
+
+
+def _lasting(found: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Return the claims that one image can show."""
+    return {one for one in found if one[0] != "change"}
 
 
 def check_batch() -> None:
@@ -169,7 +186,7 @@ def warm_up(
     if not loop.done(run, f"{STAGE}.done"):
         learner = copy.deepcopy(tower)  # what wraps it in training, hooks and all, goes with the copy
         near = config.inputs.closer not in (None, "none")
-        data = Labelled(studies, processor, labels.vectors, near=near)
+        data = Labelled(studies, processor, labels, near=near)
         _train(learner, data, labels.names, config, run, on_step)
 
         def save() -> None:
