@@ -55,6 +55,13 @@ def denied(text):
         ("The left hemidiaphragm is elevated.", {"left elevated hemidiaphragm"}),
         ("Free air under the right hemidiaphragm.", {"right pneumoperitoneum"}),
         ("Moderate to large right effusion.", {"severe right pleural effusion"}),
+        ("Large left and small right pleural effusion.", {"severe left pleural effusion", "mild right pleural effusion"}),
+        ("A small left and no right pleural effusion.", {"mild left pleural effusion"}),
+        ("No left and a small right effusion.", {"mild right pleural effusion"}),
+        ("Mild left and a severe right atelectasis.", {"mild left atelectasis", "severe right atelectasis"}),
+        ("Left and right pleural effusions.", {"bilateral pleural effusion"}),
+        ("Effusion on the left and small right pneumothorax.", {"left pleural effusion", "mild right pneumothorax"}),
+        ("Postoperative changes on the left.", {"left postsurgical change"}),
         ("1. Large right pneumothorax. 2. Scoliosis.", {"severe right pneumothorax", "scoliosis"}),
     ],
 )

@@ -154,8 +154,12 @@ def test_the_tree_and_its_knowledge_can_be_shown(tmp_path):
     phantom.write(tmp_path / "p", 2, seed=1, size=64)
     study = read(tmp_path / "p")[0]
     plain, shown = (
-        prompts.get("reasoned", guide=Guide(TREE, asked=asked)).render(study).text for asked in (False, True)
+        prompts.get("reasoned", guide=Guide(TREE, asked=asked, words=600)).render(study).text for asked in (False, True)
     )
+    for words in (1, 20, 200, 400):
+        short = prompts.get("reasoned", guide=Guide(TREE, asked=True, words=words)).render(study).text
+        least = prompts.get("reasoned", guide=Guide(TREE, knowledge=False, asked=True, words=1)).render(study).text
+        assert len(short.split()) - len(plain.split()) <= max(words + 8, len(least.split()) - len(plain.split()))
     assert "Pleura: " in shown and "Keep in mind" in shown and "Pleura" not in plain
     assert "<think>" in plain and plain.splitlines()[-1].startswith("Write: <think>")
     first = prompts.get("reflected", guide=GUIDE)

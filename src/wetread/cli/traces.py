@@ -32,7 +32,7 @@ def run(
     ),
     negatives: str = typer.Option("said", "--negatives", help="What is denied in a walk: none, said or every."),
     shown: bool = typer.Option(False, "--show-tree", help="Show the tree to the model too, in its prompts."),
-    shown_words: int = typer.Option(150, "--tree-words", min=1, help="Most words of the tree in a prompt."),
+    shown_words: int = typer.Option(150, "--tree-words", min=1, help="Most words of tree and knowledge in a prompt."),
     knowledge: bool = typer.Option(True, "--knowledge/--no-knowledge", help="Name the knowledge that decides."),
     truth: bool = typer.Option(False, "--truth", help="From the true findings of phantom studies, not their reports."),
     words: int = typer.Option(400, "--words", min=1, help="Longest trace that is accepted, in words."),

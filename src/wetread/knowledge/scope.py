@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from wetread.knowledge.gapping import filled
 from wetread.knowledge.lexicon import Item, Lexicon
 from wetread.knowledge.ontology import Location, NormalSpec
 from wetread.knowledge.text import Token
@@ -123,7 +124,7 @@ class Walk:
         self.lex = lex
         self.tokens = tokens = _joined(tokens, lex)
         self.words = [token.word for token in tokens]
-        self.items = lex.items(self.words)
+        self.items = filled(lex.items(self.words), self.words, lex.articles)
         self.mentions: list[Mention] = []
         self.attributes: list[Attribute] = []
         self.clause = self.group = self.chunk = 0

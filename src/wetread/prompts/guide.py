@@ -24,7 +24,7 @@ class Guide:
     asked: bool = False
     """Whether prompts show the tree and, with ``knowledge``, what it says of the most urgent findings."""
     words: int = 150
-    """Most words of the tree in a prompt; urgent findings always stay."""
+    """Most words of tree and knowledge in a prompt; the names of urgent findings always stay."""
 
     def __post_init__(self) -> None:
         if self.negatives not in NEGATIVES:
@@ -37,9 +37,15 @@ class Guide:
         from wetread.knowledge.tree import serialise
 
         known = load() if knowledge is None else knowledge
-        lines = ["Look for, in this order:", serialise(self.tree.branches, budget=self.words, knowledge=known)]
-        if self.knowledge:
-            told = [f"{name}: {known[name].knowledge}" for name in self.tree.names if known[name].urgency == "urgent"]
+        shown = serialise(self.tree.branches, budget=self.words, knowledge=known)
+        lines = ["Look for, in this order:", shown]
+        told, left = [], self.words - len(shown.split())
+        for name in self.tree.names if self.knowledge else ():
+            line = f"{name}: {known[name].knowledge}"
+            if known[name].urgency == "urgent" and len(line.split()) <= left:
+                told.append(line)
+                left -= len(line.split())
+        if told:
             lines += ["Keep in mind:", *told]
         return "\n".join(lines)
 

@@ -24,6 +24,7 @@ _NAMES = ("{what}, which is {weight}.", "There is {what}; it is {weight}.", "{wh
 _WEIGHT: dict[Urgency, str] = {
     "urgent": "urgent", "actionable": "to be followed up", "minor": "worth a note", "benign": "benign",
 }  # fmt: skip
+_PRESSING = ("new", "increased")
 _NOTHING = ("Nothing abnormal is seen.", "All regions are clear.", "No region shows anything abnormal.")
 _FIRST = ("Most pressing: {what}.", "First of all: {what}.", "What matters most: {what}.")
 
@@ -45,10 +46,10 @@ def write(study: str, findings: Sequence[Finding], guide: Guide, *, seed: int = 
 
 
 def reason(study: str, findings: Sequence[Finding], guide: Guide, known: Knowledge, seed: int = 0) -> str:
-    """Return the reasoning about what is present or possible, the most urgent first."""
+    """Return the reasoning about what is present or possible: the most urgent first, of equals what is new or has grown."""
     chance = random.Random(f"{study} {seed}")
     seen = [one for one in findings if one.presence != "absent" and one.name in known]
-    seen.sort(key=lambda one: RANK[known[one.name].urgency])
+    seen.sort(key=lambda one: (RANK[known[one.name].urgency], one.change not in _PRESSING))
     if not seen:
         return chance.choice(_NOTHING)
     lines = []
@@ -59,7 +60,7 @@ def reason(study: str, findings: Sequence[Finding], guide: Guide, known: Knowled
         told.add(one.name)
         form = chance.choice(_DECIDES if why else _NAMES)
         lines.append(_capital(form.format(what=phrase(one), why=why, weight=_WEIGHT[spec.urgency])))
-    if len(seen) > 1:
+    if len(seen) > 1 and known[seen[0].name].urgency in ("urgent", "actionable"):
         lines.append(chance.choice(_FIRST).format(what=phrase(seen[0])))
     return " ".join(lines)
 
