@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from wetread import prompts
+from wetread import prompts, rewards
 from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.models import open_model
 from wetread.models.transformers import encode, messages
@@ -15,7 +15,7 @@ from wetread.runs.config import build
 from wetread.runs.store import JsonLines, RunFolder
 from wetread.studies import folder
 from wetread.traces import writing
-from wetread.training import lessons, preflight, rl, sft
+from wetread.training import lessons, preflight, rewarding, rl, sft
 from wetread.training.config import RlConfig, SftConfig
 from wetread.training.data import as_dataset, select
 
@@ -139,6 +139,17 @@ def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path, inputs):
     with pytest.raises(UsageError, match="no draft to be corrected"):
         again = build(RlConfig, None, [f"data.path={data}", f"model={first}", *more, f"lessons={traces}"])
         rl.train(again, tmp_path / "b")
+
+
+def test_rl_takes_up_the_style_of_its_policy_and_needs_what_its_reward_looks_at():
+
+    assert (
+        RlConfig().after("labelled").style == "labelled"
+        and RlConfig(style="direct").after("labelled").style == "direct"
+    )
+    told = r"looks at the answer of a draft, and the style direct has none; start from a policy of the style labelled"
+    with pytest.raises(UsageError, match=told):
+        rewarding.rehearse(RlConfig().after("direct"), rewards.get("self_consistent"), [])
 
 
 def test_a_tower_learns_to_read_closer_views_beside_whole_images(data, tmp_path):

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from wetread import prompts
 from wetread.knowledge import extract
 from wetread.knowledge.pruning import whole
@@ -166,6 +168,39 @@ def test_a_grade_that_differs_is_one_row_and_another_side_is_two():
         ("pneumothorax", "right"): ("right pneumothorax", False),
     }
     assert len(rows) == 3 and rows[0]["stated"][0] < draft.report.text.index("Impression")
+
+
+def test_what_does_not_fit_a_model_is_told():
+    model = Spoken()
+    assert passes.unfit(model, "reflected", passes.Way("", 4)) == []
+    assert passes.unfit(model, "reflected", passes.Way("reasoned", 1), asked=False) == []
+    assert "one pass" in passes.unfit(model, "reflected", passes.Way("reasoned", 4))[0]
+    assert "was taught the style reasoned" in passes.unfit(model, "reasoned", passes.Way("labelled", 0))[0]
+    assert passes.unfit(model, "", passes.Way("labelled", 0)) == [], "nobody knows what it was taught"
+
+
+def test_the_command_prints_the_draft_that_stands_and_writes_all_passes(data, tmp_path, monkeypatch, capsys):
+    from wetread import models
+    from wetread.cli import main
+
+    image = next((data / "images").iterdir())
+    for rounds, answers in ((2, [FIRST, FIXED, f"<reflect>\nno error\n</reflect>\n{FIRST}"]), (0, [FIRST])):
+        model = Spoken(*answers)
+        monkeypatch.setattr(models, "open_model", lambda name, device, model=model: model)
+        with pytest.raises(SystemExit) as end:
+            main(["draft", str(image), "--model", "spoken", "--style", "reflected", "--rounds", str(rounds),
+                  "--json", str(tmp_path / "out.json"), "--out", str(tmp_path / f"run{rounds}")])  # fmt: skip
+        said = capsys.readouterr()
+        assert end.value.code == 0 and len(model.asked) == rounds + 1, said.err
+        (made,) = json.loads((tmp_path / "out.json").read_text())
+        assert made["report"]["findings"] == ("Clear lungs." if rounds else "Left pneumothorax.")
+        assert made["report"]["findings"] in said.out
+        kept = made["draft"].get("passes", [])
+        assert [one["report"]["findings"] for one in kept] == (
+            ["Left pneumothorax.", "Clear lungs.", "Left pneumothorax."] if rounds else []
+        )
+        seen = {one["name"]: one for branch in made["tree"] for one in branch["findings"]}
+        assert ("pneumothorax" in seen) == (not rounds)
 
 
 def test_drafting_writes_passes_and_tree_and_takes_them_up_again(data, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,8 @@ from wetread import prompts
 from wetread.cli import main
 from wetread.knowledge import differences, extract
 from wetread.knowledge.pruning import whole
+from wetread.models import tiny
+from wetread.models.transformers import encode
 from wetread.prompts import Guide
 from wetread.prompts.reasoned import understand
 from wetread.records import Generation, Report, Sampling
@@ -148,6 +151,33 @@ def test_sampling_goes_on_where_it_was_and_draws_what_it_would_have(studies, tmp
     assert sample(tmp_path / "a", Drawn([])) == whole_
 
 
+def test_a_lesson_that_the_model_cannot_read_is_left_out_and_counted(studies, traces, tmp_path):
+    config = tiny.TinyConfig(image_size=64, vocabulary=600)
+    tokenizer = tiny.build_tokenizer([study.report.text for study in studies], config)
+    processor = tiny.build_processor(tokenizer, config)
+    samples = {(study.id, 0): written(study, Report("The lungs are clear.")) for study in studies}
+    known, mix = writing.accepted(traces), reflecting.Mix(1, slips=0.0)
+    every, _ = reflecting.build(studies, known, samples, STYLE, GUIDE, mix)
+
+    def tokens(study, lesson):
+        asked = STYLE.again(STYLE.render(study), lesson.first)
+        target = STYLE.target(lesson.target or study.report, lesson.thought)
+        ids = encode(processor, [asked])["input_ids"].shape[1]
+        return ids + len(tokenizer(target, add_special_tokens=False)["input_ids"]) + 1
+
+    by_id = {study.id: study for study in studies}
+    taken = sorted(tokens(by_id[one.study], one) for one in every)
+    room = taken[len(taken) // 2]
+    text = SimpleNamespace(max_position_embeddings=room)
+    model = SimpleNamespace(
+        model=SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text)), processor=processor, tokenizer=tokenizer
+    )  # fmt: skip
+    fits = reflecting.fitting(model, STYLE, studies)
+    some, tally = reflecting.build(studies, known, samples, STYLE, GUIDE, mix, fits)
+    assert all(tokens(by_id[one.study], one) <= room for one in some) and 0 < len(some) < len(every)
+    assert tally.long and tally.to_json()["too_long"] == tally.long
+
+
 def test_what_is_written_is_read_as_lessons(studies, traces, tmp_path):
     known = writing.accepted(traces)
     samples = {(study.id, 0): written(study, Report("The lungs are clear.")) for study in studies}
@@ -212,6 +242,12 @@ def test_the_commands_from_traces_to_a_policy_that_reflects(tmp_path, monkeypatc
         "draft", image, "--model", "second/model", "--style", "reflected", "--max-new-tokens", "8", "--json", "-"
     )
     assert code in (0, 1) and "Traceback" not in said.err
+    code, said = wetread("reflect", "data", "--model", "nomodel", "--traces", "traces", "--out", "x")
+    assert code == 3 and "no model 'nomodel'" in said.err
+    code, said = wetread(
+        "draft", image, "--model", "first/model", "--style", "labelled", "--rounds", "4", "--max-new-tokens", "4"
+    )
+    assert "was taught the style reasoned" in said.err and "--rounds=4 has no effect" in said.err
     code, said = wetread("reflect", "data", "--model", "first/model", "--traces", "nowhere", "--out", "x")
     assert code == 3 and "no traces in nowhere" in said.err
     wetread("traces", "data", "--out", "others", "--tree", "none")

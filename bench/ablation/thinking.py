@@ -51,7 +51,9 @@ def reflect(task: Mapping[str, Any]) -> None:
     style = prompts.of(model, "reflected")
     sampling = Sampling(batch_size=64, max_new_tokens=measure.LONGEST_PASS)
     samples = reflecting.sample(studies, model, style, run, mix, sampling)
-    lessons, tally = reflecting.build(studies, known, samples, style, guide, mix)
+    lessons, tally = reflecting.build(
+        studies, known, samples, style, guide, mix, reflecting.fitting(model, style, studies)
+    )
     reflecting.write(lessons, tally, guide, run)
     run.event("reflected", **tally.to_json())
 

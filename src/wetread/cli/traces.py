@@ -58,7 +58,8 @@ def run(
     guide = Guide(chosen, knowledge, negatives, asked=shown, words=shown_words)  # type: ignore[arg-type]
     endpoint = Endpoint.from_environment("wetread traces") if writer == "endpoint" else None
     how = writing.How(guide, endpoint, truth, seed, words)
-    run = RunFolder.open(out, "traces", writing.config(how, str(data), split), alone=True)
+    config = writing.config(how, str(data), split, [one for one in studies if tree == "pruned"])
+    run = RunFolder.open(out, "traces", config, alone=True)
     if chosen is not None:
         chosen.save(out / "tree.json")
     usage = Usage()

@@ -119,11 +119,13 @@ def tree_of(which: str, studies: Sequence[Study], least: int) -> Tree | None:
     return Tree.open(Path(which))
 
 
-def config(how: How, data: str, split: str) -> dict[str, Any]:
-    """Return what decides which folder of traces may be continued."""
+def config(how: How, data: str, split: str, pruned_by: Sequence[Study] = ()) -> dict[str, Any]:
+    """Return what decides which folder of traces may be continued; the tree is pruned by the reports of ``pruned_by``."""
+    reports = [f"{study.id} {study.report.text}" for study in pruned_by if study.report]
     return {
         "data": data,
         "split": split,
+        **({"reports_the_tree_is_pruned_by": digest("\n".join(reports))} if reports else {}),
         "guide": guide_digest(how.guide),
         "writer": asking.name(how.endpoint, how.guide) if how.endpoint else rules.NAME,
         "truth": how.truth,
