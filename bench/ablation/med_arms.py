@@ -67,19 +67,19 @@ class Plan:
     """Seeds of the trainings; the studies, the base and the traces are the same for all."""
     warmup: int
     """Steps in which the tower learns labels."""
-    base: int
-    """SFT steps of the base on traces, and again as many on reports alone."""
+    base: tuple[int, int]
+    """SFT steps of the base: on traces, then on reports alone."""
     steps: Mapping[str, int]
     """Training to its SFT steps, so that arms take the same processor time."""
     rl: Mapping[str, tuple[int, int]]
     """Arm of RL to its GRPO steps: of step 1, and of step 2."""
-    negatives: str = "said"
+    negatives: str = "none"
     """What of that which is not there a walk says."""
     mix: Mapping[str, Any] = field(default_factory=dict)
     """How reflections are mixed."""
     test_limit: int = 0
     """Test studies scored of each site group; 0: all."""
-    looks: int = 320
+    looks: int = 160
     """Validation studies of a look."""
     split: str = "test"
     """Split that is scored; the design was chosen on `val`."""
@@ -115,11 +115,9 @@ def trainings(plan: Plan) -> Iterator[Training]:
     """Yield every training; settings that are not named here are those of the recipe ``phantom``."""
     sft = step("sft")
     tiny = {**sft["tiny"], "warmup_steps": plan.warmup, "max_positions": 2048}
-    base = long(sft, plan.base)
-    yield Training(
-        "base-traces", "sft", "", {**base, "tiny": tiny, "style": "reasoned", "inputs": plan.inputs}, ("base-lessons",)
-    )
-    yield Training(BASE, "sft", "base-traces", base)
+    thinks = {**long(sft, plan.base[0]), "tiny": tiny, "style": "reasoned", "inputs": plan.inputs}
+    yield Training("base-traces", "sft", "", thinks, ("base-lessons",))
+    yield Training(BASE, "sft", "base-traces", long(sft, plan.base[1]))
     yield Training("direct", "sft", BASE, _looked_at(plan, sft, plan.steps["direct"]))
     yield Training("labelled", "sft", BASE, {**_looked_at(plan, sft, plan.steps["labelled"]), "style": "labelled"})
     for name, lessons in THINKS.items():
