@@ -90,6 +90,7 @@ def recipe(
     if not dry_run and _launched(processes):
         return 0
     from wetread.cli import processes as group
+    from wetread.training import processes as together
     from wetread.training import stages
 
     checks = []
@@ -103,6 +104,7 @@ def recipe(
         _raise(found for _, found in checks)
         return 0
     model = stages.run(made, out, _bar, until=stage, checks=checks)
+    together.leave()
     if group.writes():
         typer.echo(f"model: {model}")
         if not stage or made.stage(stage) is made.stages[-1]:
@@ -201,9 +203,11 @@ def _bar(title: str, steps: int) -> Iterator[Bar]:
 def _train(title: str, train: Callable[[Any], Path]) -> int:
     from wetread.cli import processes
     from wetread.runs.progress import mover
+    from wetread.training import processes as together
 
     with _bar(title, 1) as line:
         model = train(mover(line))
+    together.leave()
     if processes.writes():
         typer.echo(f"model: {model}")
     return 0

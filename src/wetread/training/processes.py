@@ -51,6 +51,18 @@ def wait() -> None:
     state().wait_for_everyone()
 
 
+def leave() -> None:
+    """Part, once all that is done together is done; all must call it.
+
+    A process that ends inside the group is at times torn down while the group's own threads still run, and aborts.
+    """
+    import torch
+
+    if count() > 1 and torch.distributed.is_initialized():
+        wait()
+        torch.distributed.destroy_process_group()
+
+
 @contextmanager
 def first() -> Iterator[None]:
     """Run the block in the process that writes, and only then in the others."""
