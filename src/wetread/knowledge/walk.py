@@ -96,6 +96,14 @@ def write(
     return "\n".join([*lines, f"{OTHER}: {'; '.join(rest)}"] if rest else lines)
 
 
+def ordered(findings: Iterable[Finding], tree: Tree | None) -> list[Finding]:
+    """Return findings in the order in which a walk names them; those outside the tree last."""
+    if tree is None:
+        return sorted(findings, key=lambda f: f.span or (0, 0))
+    place = {name: at for at, name in enumerate(tree.names)}
+    return sorted(findings, key=lambda f: (place.get(f.name, len(place)), _ORDER[f.presence], f.side, f.location))
+
+
 def _words(said: Sequence[Finding], name: str, negatives: Negatives) -> Iterator[str]:
     if not said and negatives == "every":
         yield phrase(Finding(name, "absent"))

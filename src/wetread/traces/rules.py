@@ -17,7 +17,7 @@ from wetread.records import Finding
 
 NAME = "rules"
 MOST = 6
-"""Findings that are reasoned about; the most urgent go first."""
+"""Findings that are reasoned about; where there are more, the most urgent."""
 _SENTENCE = re.compile(r"^.*?[.;](?=\s|$)")
 _DECIDES = ("{what}: {why}", "{why} Hence {what}.", "{why} So it is read as {what}.")
 _NAMES = ("{what}, which is {weight}.", "There is {what}; it is {weight}.", "{what}: {weight}.")
@@ -46,22 +46,26 @@ def write(study: str, findings: Sequence[Finding], guide: Guide, *, seed: int = 
 
 
 def reason(study: str, findings: Sequence[Finding], guide: Guide, known: Knowledge, seed: int = 0) -> str:
-    """Return the reasoning about what is present or possible: the most urgent first, of equals what is new or has grown."""
+    """Return the reasoning about what is present or possible, in the walk's order, and which of it is most pressing.
+
+    In another order each finding would have to be searched for again; a small model then loses some and repeats others.
+    """
     chance = random.Random(f"{study} {seed}")
-    seen = [one for one in findings if one.presence != "absent" and one.name in known]
-    seen.sort(key=lambda one: (RANK[known[one.name].urgency], one.change not in _PRESSING))
+    seen = walk.ordered([one for one in findings if one.presence != "absent" and one.name in known], guide.tree)
     if not seen:
         return chance.choice(_NOTHING)
+    ranked = sorted(seen, key=lambda one: (RANK[known[one.name].urgency], one.change not in _PRESSING))
+    first, chosen = ranked[0], {id(one) for one in ranked[:MOST]}
     lines = []
     told: set[str] = set()
-    for one in seen[:MOST]:
+    for one in (one for one in seen if id(one) in chosen):
         spec = known[one.name]
         why = decisive(spec.knowledge) if guide.knowledge and one.name not in told else ""
         told.add(one.name)
         form = chance.choice(_DECIDES if why else _NAMES)
         lines.append(_capital(form.format(what=phrase(one), why=why, weight=_WEIGHT[spec.urgency])))
-    if len(seen) > 1 and known[seen[0].name].urgency in ("urgent", "actionable"):
-        lines.append(chance.choice(_FIRST).format(what=phrase(seen[0])))
+    if len(seen) > 1 and known[first.name].urgency in ("urgent", "actionable"):
+        lines.append(chance.choice(_FIRST).format(what=phrase(first)))
     return " ".join(lines)
 
 
