@@ -141,6 +141,21 @@ def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path, inputs):
         rl.train(again, tmp_path / "b")
 
 
+def test_a_share_of_the_samples_is_asked_for_the_report_alone(data, traces):
+    studies = select(config(data, traces).data)
+    style = prompts.get("reasoned")
+    every, _, _ = lessons.of(studies, [str(traces)], "reasoned")
+    made, guide, told = lessons.of(studies, [str(traces)], "reasoned", 0.25)
+    plain = [one for one in made if one.plain]
+    assert told["plain"] == len(plain) == round(len(every) / 3) and made[: len(every)] == every and guide is not None
+    direct = prompts.get("direct")
+    for one in plain:
+        assert one.prompt(style).text == direct.render(one.study).text and one.target(style) == one.study.report.text
+    assert made == lessons.of(studies, [str(traces)], "reasoned", 0.25)[0] and lessons.mark(made) != lessons.mark(every)
+    with pytest.raises(ConfigError, match="is for styles that think"):
+        lessons.of(studies, [], "direct", 0.5)
+
+
 def test_rl_takes_up_the_style_of_its_policy_and_needs_what_its_reward_looks_at():
 
     assert (

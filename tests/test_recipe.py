@@ -253,7 +253,7 @@ def fields_in_effect(made) -> dict[str, object]:
             "inputs.most_images": of["inputs"]["images"] == "frontal",
             "inputs.closer": of["inputs"]["closer"] == "none",
             **{f"inputs.{one}": of["inputs"]["prior"] == "none" for one in ("prior_sections", "prior_words")},
-            "lessons": of["style"] in ("direct", ""),
+            **{one: of["style"] in ("direct", "") for one in ("lessons", "plain") if one in of},
             **{f"guard.{one}": not of["guard"]["every"] for one in ("split", "studies", "keep", "act")},
         }
         for leaf, gone in without_effect.items():

@@ -17,6 +17,11 @@ __all__ = ["STYLES", "Guide", "Style", "get", "guide_of", "of"]
 class Style(Protocol):
     """What every style module offers: a class that is made with what a model is shown and what guides it."""
 
+    @property
+    def inputs(self) -> Inputs:
+        """What of a study is shown."""
+        ...
+
     passes: int
     """Passes that it has at most: 1, or 2 where a pass may be corrected by the next."""
     longest: int

@@ -160,6 +160,8 @@ class SftConfig:
     """What of a study the model is shown; what is not set is as the model says that training starts from."""
     lessons: tuple[str, ...] = ()
     """For styles that think: folders of `wetread traces` and `wetread reflect`; studies that have none are left out."""
+    plain: float = limits(0.0, 0, 0.9)
+    """For styles that think: share of the samples that are asked for the report alone, so that a policy can write either way."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """How they are learned."""
     tiny: TinyConfig = field(default_factory=TinyConfig)

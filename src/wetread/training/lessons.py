@@ -7,6 +7,7 @@ A lesson is a study with what is to be thought (``wetread traces``) and, where a
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from wetread.errors import ConfigError, MissingError, UsageError
 from wetread.knowledge import extract
 from wetread.knowledge.pruning import whole
 from wetread.prompts import Guide, Style
+from wetread.prompts.direct import DirectStyle
 from wetread.prompts.reasoned import ReasonedStyle, understand
 from wetread.prompts.reflected import ReflectedStyle
 from wetread.records import Prompt, Report, Study, Thought, Trace
@@ -39,14 +41,20 @@ class Lesson:
     """Completion of the pass that is to be corrected; empty: this is the first."""
     report: Report | None = None
     """The report to be written; None: the study's own."""
+    plain: bool = False
+    """Whether the report alone is asked for, whatever the style."""
 
     def prompt(self, style: Style) -> Prompt:
         """Return what is asked."""
+        if self.plain:
+            return DirectStyle(style.inputs).render(self.study)
         asked = style.render(self.study)
         return style.again(asked, self.first) if self.first else asked
 
     def target(self, style: Style) -> str:
         """Return what is to be answered."""
+        if self.plain:
+            style = DirectStyle(style.inputs)
         return style.target(self.report or self.study.report or Report(), self.thought)
 
 
@@ -59,7 +67,7 @@ def guided(lesson: Lesson) -> str:
 def usual(lesson: Lesson, style: Style) -> str:
     """Return what is to be answered, as long as it usually is: with the rules' thought where the style thinks and none is known."""
     report = lesson.study.report
-    if lesson.thought is not None or report is None or not isinstance(style, ReasonedStyle | ReflectedStyle):
+    if lesson.thought is not None or lesson.plain or report is None or not isinstance(style, ReasonedStyle | ReflectedStyle):
         return lesson.target(style)
     found = extract(report)
     shown = found if lesson.study.prior else tuple(map(check.timeless, found))
@@ -148,21 +156,30 @@ def mark(learned: Iterable[Lesson], guide: Guide | None = None) -> dict[str, str
     made = hashlib.blake2b(guide_digest(guide).encode() if guide else b"", digest_size=8)
     plain = True
     for one in learned:
-        if one.thought is not None or one.first:
+        if one.thought is not None or one.first or one.plain:
             plain = False
             made.update(repr((one.study.id, one.thought, one.first, one.report)).encode())
     return {} if plain else {"lessons": made.hexdigest()}
 
 
 def of(
-    samples: Sequence[Study], folders: Sequence[str], style: str
+    samples: Sequence[Study], folders: Sequence[str], style: str, plain: float = 0.0
 ) -> tuple[list[Lesson], Guide | None, dict[str, Any]]:
     """Return the lessons of a training, the guide that they were written by, and what ``events.jsonl`` says of them.
+
+    Parameters
+    ----------
+    samples
+        What is trained on.
+    folders, style
+        Of lessons; which style they are learned in.
+    plain
+        Share of them that are asked for the report alone.
 
     Raises
     ------
     ConfigError
-        The style thinks and there are no folders, or it does not and there are.
+        The style thinks and there are no folders, or it does not and there are, or it does not and a share is plain.
     UsageError
         No sample has a lesson.
     """
@@ -172,6 +189,8 @@ def of(
             if style in THINKING
             else f"lessons are given, and style={style} has no place for a thought; set style to {' or '.join(THINKING)}."
         )
+    if plain and style not in THINKING:
+        raise ConfigError(f"plain={plain:g} is for styles that think ({', '.join(THINKING)}); style={style} does not.")
     if not folders:
         return [Lesson(study) for study in samples], None, {}
     known = read(folders)
@@ -181,4 +200,10 @@ def of(
             f"lessons: none of the {len(samples)} samples has one in {', '.join(folders)}; write them for these studies and reports."
         )
     seconds = sum(bool(one.first) for one in made)
-    return made, known.guide, {"lessons": len(made), "second_turns": seconds, "without": without}
+    told = {"lessons": len(made), "second_turns": seconds, "without": without}
+    if plain:
+        reported = [study for study in samples if study.report]
+        count = min(len(reported), round(len(made) * plain / (1 - plain)))
+        made += [Lesson(study, plain=True) for study in random.Random("plain").sample(reported, count)]
+        told["plain"] = count
+    return made, known.guide, told

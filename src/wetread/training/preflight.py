@@ -140,8 +140,10 @@ def _lessons(
 ) -> tuple[list[Lesson], prompts.Guide | None, str]:
     """Return what is learned from, the guide of it, and both in words; those are empty where nothing is thought."""
     if isinstance(config, SftConfig):
-        learned, guide, told = lessons.of(studies, config.lessons, config.style)
+        learned, guide, told = lessons.of(studies, config.lessons, config.style, config.plain)
         said = "{lessons:,}, {second_turns:,} of them second turns; {without:,} studies without one"
+        if "plain" in told:
+            said += "; {plain:,} samples without a thought"
         return learned, guide, said.format(**told) if told else ""
     learned, told = lessons.rollouts(studies, config.lessons, config.style)
     guide = prompts.guide_of(origin.model) if origin.model != "tiny" else None

@@ -51,7 +51,7 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         transformers.check(config.model)
     given = config
     studies = select(config.data, config.seed)
-    learned, guide, told = lessons.of(studies, config.lessons, config.style)
+    learned, guide, told = lessons.of(studies, config.lessons, config.style, config.plain)
     style = prompts.get(config.style, inputs, guide)
     config = replace(config, optim=config.optim.counted(len(learned), config.optim.batch))
     run = loop.open_run(out, STAGE, to_dict(given))
