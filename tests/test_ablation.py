@@ -175,7 +175,7 @@ def test_the_smallest_ablation_of_thinking_trains_scores_and_writes_its_page(tmp
 
     small = dict.fromkeys(med_r2_ablation.QUICK.steps, 3)
     plan = replace(
-        med_r2_ablation.QUICK, pretrain=200, studies=300, train=60, seeds=(0,), warmup=6, base=(3, 3), steps=small, test_limit=4, looks=4,
+        med_r2_ablation.QUICK, pretrain=200, studies=300, train=60, seeds=(0,), warmup=6, base=3, steps=small, test_limit=4, looks=4,
         rl={arm: (1, 1 if number[1] else 0) for arm, number in med_r2_ablation.QUICK.rl.items()},
     )  # fmt: skip
     page = command.ablate(med_r2_ablation.ABLATION, plan, tmp_path / "run", 2, tmp_path / "page", ["--quick"])

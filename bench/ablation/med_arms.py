@@ -67,8 +67,8 @@ class Plan:
     """Seeds of the trainings; the studies, the base and the traces are the same for all."""
     warmup: int
     """Steps in which the tower learns labels."""
-    base: tuple[int, int]
-    """SFT steps of the base: on traces, then on reports alone."""
+    base: int
+    """SFT steps of the base, half of whose samples are asked for the report alone."""
     steps: Mapping[str, int]
     """Training to its SFT steps, so that arms take the same processor time."""
     rl: Mapping[str, tuple[int, int]]
@@ -79,6 +79,8 @@ class Plan:
     """How reflections are mixed."""
     test_limit: int = 0
     """Test studies scored of each site group; 0: all."""
+    batch: int = 16
+    """Samples of a step of the arms' SFT."""
     looks: int = 160
     """Validation studies of a look."""
     split: str = "test"
@@ -115,9 +117,9 @@ def trainings(plan: Plan) -> Iterator[Training]:
     """Yield every training; settings that are not named here are those of the recipe ``phantom``."""
     sft = step("sft")
     tiny = {**sft["tiny"], "warmup_steps": plan.warmup, "max_positions": 2048}
-    thinks = {**long(sft, plan.base[0]), "tiny": tiny, "style": "reasoned", "inputs": plan.inputs}
-    yield Training("base-traces", "sft", "", thinks, ("base-lessons",))
-    yield Training(BASE, "sft", "base-traces", long(sft, plan.base[1]))
+    both = {"style": "reasoned", "plain": 0.5, "inputs": plan.inputs}
+    yield Training(BASE, "sft", "", {**long(sft, plan.base), "tiny": tiny, **both}, ("base-lessons",))
+    sft = {**sft, "optim": {**sft["optim"], "batch": plan.batch}}
     yield Training("direct", "sft", BASE, _looked_at(plan, sft, plan.steps["direct"]))
     yield Training("labelled", "sft", BASE, {**_looked_at(plan, sft, plan.steps["labelled"]), "style": "labelled"})
     for name, lessons in THINKS.items():
@@ -151,7 +153,7 @@ def _looked_at(plan: Plan, settings: Mapping[str, Any], steps: int) -> dict[str,
 def jobs(plan: Plan, out: Path) -> list[Job]:
     """Return all jobs: the base and the traces, and for each seed the chains of trainings with what is scored of them."""
     make = Tasks(plan, out)
-    base = [make.traces("base-lessons", PRETRAIN), make.train("base-traces"), make.train(BASE)]
+    base = [make.traces("base-lessons", PRETRAIN), make.train(BASE)]
     made = [job(out, BASE, base), job(out, "traces", [make.traces(name, DATA) for name in TRACES], BASE)]
     for seed in plan.seeds:
         for name, tasks, after in make.chains(seed):
@@ -206,7 +208,7 @@ class Tasks:
         """Return the task of a training."""
         one = self.several[name]
         after = next((path.index(name) for path in PATHS.values() if name in path), 0)
-        pretrained = name in (BASE, "base-traces")
+        pretrained = name == BASE
         data = {
             "path": str(self.out / (PRETRAIN if pretrained else DATA)),
             "limit": 0 if pretrained else self.plan.train,
