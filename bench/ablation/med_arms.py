@@ -75,8 +75,8 @@ class Plan:
     """Arm of RL to its GRPO steps: of step 1, and of step 2."""
     negatives: str = "none"
     """What of that which is not there a walk says."""
-    mix: Mapping[str, Any] = field(default_factory=dict)
-    """How reflections are mixed."""
+    mix: Mapping[str, Any] = field(default_factory=lambda: {"right": None})
+    """How reflections are mixed: first passes without an error as often as they are, or a model corrects too much."""
     test_limit: int = 0
     """Test studies scored of each site group; 0: all."""
     batch: int = 16
