@@ -178,7 +178,7 @@ def test_a_tower_learns_to_read_closer_views_beside_whole_images(data, tmp_path)
     studies = [replace(one, report=Report(text)) for one, text in zip(folder.read(data), told, strict=False)]
     config = tiny.TinyConfig(image_size=64)
     processor = tiny.build_processor(tiny.build_tokenizer(["a report"], config), config)
-    labels = Labels.read(studies, rarest=1)
+    labels = Labels.read(studies, rarest=1, near=True)
     plain, near = (Labelled(studies, processor, labels, near=given) for given in (False, True))
     assert len(plain) == 3 and len(near) == 3 * 2 * len(closer.VIEWS)
     each = len(closer.VIEWS)

@@ -243,7 +243,7 @@ def test_the_commands_from_traces_to_a_policy_that_reflects(tmp_path, monkeypatc
     )
     assert code in (0, 1) and "Traceback" not in said.err
     code, said = wetread("reflect", "data", "--model", "nomodel", "--traces", "traces", "--out", "x")
-    assert code == 3 and "no model 'nomodel'" in said.err
+    assert code == 3 and "no model at 'nomodel'" in said.err
     code, said = wetread(
         "draft", image, "--model", "first/model", "--style", "labelled", "--rounds", "4", "--max-new-tokens", "4"
     )

@@ -29,7 +29,8 @@ def run(
 ) -> int:
     """Sample first passes, hold them against the reports, and write what is wrong and what they should have been."""
     from wetread import models, prompts
-    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, MissingError, UsageError
+    from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
+    from wetread.models import transformers
     from wetread.records import Sampling
     from wetread.runs.progress import bar
     from wetread.runs.store import RunFolder
@@ -39,8 +40,7 @@ def run(
     studies = [study for study in folder.choose(folder.read(data), split, limit) if study.report]
     known = writing.accepted(traces)
     guide = writing.guide_in(traces)
-    if not model.exists():
-        raise MissingError(f"there is no model {str(model)!r}; `wetread train sft` makes one.")
+    transformers.check(str(model))
     said = prompts.guide_of(str(model))
     if said is None or writing.guide_digest(said) != writing.guide_digest(guide):
         raise UsageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wetread.errors import MissingError, UsageError, WetreadError
-from wetread.models.base import Progress, guide_of, inputs_of, read_manifest
+from wetread.models.base import Progress, guide_of, inputs_of, read_manifest, taught
 from wetread.models.hub import check_reachable
 from wetread.records import Generation, Inputs, Pixels, Prompt, Sampling
 
@@ -69,7 +69,7 @@ class TransformersModel:
         model.to(pick_device(device)).eval()
         manifest = read_manifest(Path(name))
         shown = Path(name).name if Path(name).exists() else name
-        style = str(manifest.get("style", "direct"))
+        style = taught(name) or "direct"
         return cls(model, processor, str(manifest.get("name", shown)), style, inputs_of(name), guide_of(name))
 
     def generate(

@@ -19,7 +19,7 @@ _SENTENCE = re.compile(r"[^.!?;]+(?:\.\d[^.!?;]*)*")
 _DENIES = re.compile(r"\b(?:no|not|nor|neither|without|absent|absence|exclud\w+|rules? out|free of)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 _ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ied", "ed", "es", "s", "ly", "al", "y", "e")
-_STEM = 3
+_LEAST = 3
 """Letters that stay of a word at least."""
 
 
@@ -94,8 +94,8 @@ def loose(reasoning: str, report: str, names: Iterable[str], denied: Iterable[st
     ['The lungs are full of water']
     """
     told = sorted(name for name in set(names) if name in known)
-    own = stems(report).union(*(of_finding(name, known) for name in told))
-    subjects = frozenset().union(*(named(name, known) for name in told)) | stems(report)
+    own = roots(report).union(*(of_finding(name, known) for name in told))
+    subjects = frozenset().union(*(named(name, known) for name in told)) | roots(report)
     gone = own.union(*(of_finding(name, known) for name in set(denied) if name in known))
     said = map(str.strip, _SENTENCE.findall(reasoning))
     return [one for one in said if not _rests(one, gone if _DENIES.search(one) else own, subjects)]
@@ -103,9 +103,9 @@ def loose(reasoning: str, report: str, names: Iterable[str], denied: Iterable[st
 
 def _rests(sentence: str, own: frozenset[str], subjects: frozenset[str]) -> bool:
     words = _content(sentence)
-    anchored = any(stem(word) in subjects for word in words)
-    free = _neutral() if anchored else _neutral() - _held()
-    strange = [word for word in words if stem(word) not in own and stem(word) not in free]
+    anchored = any(root(word) in subjects for word in words)
+    free = _free(anchored)
+    strange = [word for word in words if root(word) not in own and root(word) not in free]
     return len(strange) <= len(words) // SPARE and not any(word[0].isdigit() for word in strange)
 
 
@@ -113,42 +113,38 @@ def _content(text: str) -> Sequence[str]:
     return [word for word in _WORD.findall(text.lower()) if word not in FUNCTION and (len(word) > 1 or word.isdigit())]
 
 
-def stem(word: str) -> str:
+def root(word: str) -> str:
     """Return a word without its ending, so that forms of one word are equal.
 
-    >>> {stem(word) for word in ("suggests", "suggested", "suggesting")}, stem("3.5"), stem("ribs")
+    >>> {root(word) for word in ("suggests", "suggested", "suggesting")}, root("3.5"), root("ribs")
     ({'suggest'}, '3.5', 'rib')
     """
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= _STEM:
+        if word.endswith(ending) and len(word) - len(ending) >= _LEAST:
             return word[: -len(ending)]
     return word
 
 
-def stems(text: str) -> frozenset[str]:
-    """Return the stems of the content words of a text."""
-    return frozenset(map(stem, _content(text)))
+def roots(text: str) -> frozenset[str]:
+    """Return the roots of the content words of a text."""
+    return frozenset(map(root, _content(text)))
 
 
 @lru_cache(maxsize=4096)
 def of_finding(name: str, known: Knowledge) -> frozenset[str]:
-    """Return the stems of all that is known of a finding."""
+    """Return the roots of all that is known of a finding."""
     one = known[name]
-    return named(name, known) | stems(" ".join((one.knowledge, one.lay, *one.locations)))
+    return named(name, known) | roots(" ".join((one.knowledge, one.lay, *one.locations)))
 
 
 @lru_cache(maxsize=4096)
 def named(name: str, known: Knowledge) -> frozenset[str]:
-    """Return the stems of the names of a finding."""
+    """Return the roots of the names of a finding."""
     one = known[name]
-    return stems(" ".join((name, one.radlex, *one.terms)))
+    return roots(" ".join((name, one.radlex, *one.terms)))
 
 
-@lru_cache(maxsize=1)
-def _neutral() -> frozenset[str]:
-    return frozenset(map(stem, NEUTRAL))
-
-
-@lru_cache(maxsize=1)
-def _held() -> frozenset[str]:
-    return frozenset(map(stem, _HELD))
+@lru_cache(maxsize=2)
+def _free(anchored: bool) -> frozenset[str]:
+    """Return the roots of the words that any sentence may have, or only one that speaks of a finding of the report."""
+    return frozenset(map(root, NEUTRAL if anchored else NEUTRAL - _HELD))

@@ -40,13 +40,6 @@ _SOURCE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_FUNCTION = words_of(
-    """
-    and are at be been both but by for from has have how if is it its not of or than that the their there these they this to
-    was were when where which while with
-    """
-)
-"""Words that English text of some length has some of, and other languages in Latin letters have not."""
 _ELSEWHERE = words_of(
     """
     kein keine keinen keiner keinem keines ohne nicht und oder der das dem ist sind mit eine einen einer links rechts
@@ -250,9 +243,4 @@ def vocabulary() -> frozenset[str]:
         " ".join((one.name, one.radlex, one.knowledge, one.lay, *one.terms, *one.locations))
         for one in known.findings.values()
     ]
-    return (
-        _FUNCTION
-        | anchor.FUNCTION
-        | anchor.NEUTRAL
-        | frozenset(word.lower() for text in told for word in _WORD.findall(text))
-    )
+    return anchor.FUNCTION | anchor.NEUTRAL | frozenset(word.lower() for text in told for word in _WORD.findall(text))

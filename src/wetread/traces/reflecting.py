@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wetread.errors import WetreadError
 from wetread.knowledge import critique, differences, extract
 from wetread.models import Model, Progress
 from wetread.prompts import Guide, Style
@@ -183,10 +184,14 @@ def build(
                 continue
             (wrong if items else right).append(lesson)
         slipped = _slip(study, trace, told, style, guide, mix)
-        if slipped is not None and fits(study, slipped):
+        if slipped is not None:
             made.append(slipped)
     chance = random.Random(f"reflections {mix.seed}")
     made = _some(made, round((len(studies) - tally.without) * mix.slips), chance)
+    by_id = {study.id: study for study in studies}
+    slips_that_fit = [one for one in made if fits(by_id[one.study], one)]
+    tally.long += len(made) - len(slips_that_fit)
+    made = slips_that_fit
     if mix.right is not None and mix.right < 1:
         right = _some(right, round((len(wrong) + len(made)) * mix.right / (1 - mix.right)), chance)
     for name, group in (("wrong", wrong), ("right", right), ("slip", made)):
@@ -212,7 +217,10 @@ def fitting(model: Any, style: Style, studies: Sequence[Study]) -> Fits | None:
     image = 0
     for study in studies[:: max(1, len(studies) // _PROBES)][:_PROBES]:
         asked = style.render(study)
-        whole = encode(model.processor, [asked])["input_ids"].shape[1]
+        try:
+            whole = encode(model.processor, [asked])["input_ids"].shape[1]
+        except WetreadError:  # an image that cannot be read costs its own study alone, when that is drafted
+            continue
         image = max(image, -(-(whole - tokens(asked.text)) // len(asked.all_images)))
 
     def fits(study: Study, lesson: Trace) -> bool:

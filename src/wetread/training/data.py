@@ -63,7 +63,9 @@ class Examples:
         self.style = style
         self.with_target = with_target
         self.pictures = Pictures()
-        ids = "\n".join(f"{one.study.id} {one.first} {one.plain} {one.thought.text if one.thought else None}" for one in lessons)
+        ids = "\n".join(
+            f"{one.study.id} {one.first} {one.plain} {one.thought.text if one.thought else None}" for one in lessons
+        )
         self.digest = hashlib.blake2b(f"{style!r} {with_target} {ids}".encode(), digest_size=16).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:

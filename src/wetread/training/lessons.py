@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,12 @@ class Lesson:
 def guided(lesson: Lesson) -> str:
     """Return what may be thought before a lesson's report by the whole tree and with knowledge, whatever guides it now."""
     findings = extract(lesson.study.report) if lesson.study.report else ()
-    return rules.write(lesson.study.id, findings, Guide(whole(), negatives="none"))
+    return rules.write(lesson.study.id, findings, _whole())
+
+
+@lru_cache(maxsize=1)
+def _whole() -> Guide:
+    return Guide(whole(), negatives="none")
 
 
 def usual(lesson: Lesson, style: Style) -> str:

@@ -74,7 +74,8 @@ def train(config: SftConfig, out: Path, on_step: loop.Step | None = None) -> Pat
         if on_step is not None:
             on_step(done, total, numbers)
 
-    labels = Labels.read(studies, most=config.tiny.vision_width) if _warmup_steps(config) else None
+    near = config.inputs.closer not in (None, "none")
+    labels = Labels.read(studies, most=config.tiny.vision_width, near=near) if _warmup_steps(config) else None
     model, processor = starting_point(config, learned, style, labels)
     if labels is not None:
         warm_up(model.model.vision_tower, processor, studies, labels, config, run, ahead)

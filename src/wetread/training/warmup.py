@@ -22,7 +22,7 @@ from wetread.metrics.findings import claims
 from wetread.models.transformers import to_picture
 from wetread.prompts import closer
 from wetread.prompts.direct import frontal
-from wetread.records import Study
+from wetread.records import Finding, Study
 from wetread.runs.store import RunFolder
 from wetread.training import loop, processes
 from wetread.training.config import SftConfig
@@ -116,10 +116,10 @@ class Labels:
     vectors: Tensor
     """Which study's report makes which claim, (N, L) of 0 and 1."""
     near: Tensor = field(default_factory=lambda: torch.empty(0))
-    """The same of what each closer view may show, (N, views, L)."""
+    """The same of what each closer view may show, (N, views, L); empty where nobody asked for it."""
 
     @classmethod
-    def read(cls, studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000) -> Labels:
+    def read(cls, studies: Sequence[Study], rarest: int = RAREST, most: int = 1_000, *, near: bool = False) -> Labels:
         """Return the claims of at least ``rarest`` reports, the ``most`` frequent.
 
         Claims of change are left out: one image cannot show them.
@@ -133,17 +133,15 @@ class Labels:
         kept = set(frequent[:most])
         names = sorted(claim for claim in kept if ("name", claim[1]) in kept)
         vectors = torch.tensor([[float(name in one) for name in names] for one in made])
-        parts = [
-            [
-                _lasting(claims([one for one in findings if not face or closer.shows(view, one.side, one.location)]))
-                for view in closer.VIEWS
+        made_near = torch.empty(0)
+        if near:
+            parts = [
+                [_lasting(claims(_shown(findings, study, view))) for view in closer.VIEWS]
+                for findings, study in zip(told, studies, strict=True)
             ]
-            for findings, face in ((told[n], frontal(study).view != "lateral") for n, study in enumerate(studies))
-        ]  # fmt: skip
-        near = torch.tensor([[[float(name in one) for name in names] for one in several] for several in parts])
-        return cls(
-            names, vectors.reshape(len(studies), len(names)), near.reshape(len(studies), len(closer.VIEWS), len(names))
-        )
+            flat = torch.tensor([[[float(name in one) for name in names] for one in several] for several in parts])
+            made_near = flat.reshape(len(studies), len(closer.VIEWS), len(names))
+        return cls(names, vectors.reshape(len(studies), len(names)), made_near)
 
     def layout(self) -> list[list[int]]:
         """Return the tower's slots: a row a finding, its name first, then every attribute that any finding has; -1: none.
@@ -163,6 +161,13 @@ class Labels:
 def _lasting(found: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
     """Return the claims that one image can show."""
     return {one for one in found if one[0] != "change"}
+
+
+def _shown(findings: Sequence[Finding], study: Study, view: str) -> list[Finding]:
+    """Return what a closer view may show; of a lateral film, whose sides lie over each other, everything."""
+    if frontal(study).view == "lateral":
+        return list(findings)
+    return [one for one in findings if closer.shows(view, one.side, one.location)]
 
 
 def check_batch() -> None:
