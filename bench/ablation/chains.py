@@ -74,14 +74,14 @@ def rewarded(settings: Mapping[str, Any], steps: int, studies: int) -> dict[str,
     return {**long(changed, steps), "guard": {**changed["guard"], "studies": studies}}
 
 
-def job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = "") -> Job:
-    """Return the job that does ``tasks`` in one process, after the job ``after``."""
+def job(out: Path, name: str, tasks: Sequence[Mapping[str, Any]], after: str = "", threads: int = 1) -> Job:
+    """Return the job that does ``tasks`` in one process of so many threads, after the job ``after``."""
     file = out / "tasks" / f"{name}.json"
     for folder in (file.parent, out / "work"):
         folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(tasks, indent=1), encoding="utf-8")
     command = module("work", str(file), str(out / "work" / f"{name}.jsonl"))
-    return Job(name, command, (after,) if after else ())
+    return Job(name, command, (after,) if after else (), threads)
 
 
 def place(out: Path, training: str, seed: int = 0) -> Path:

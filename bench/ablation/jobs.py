@@ -1,8 +1,8 @@
 """Trainings and evaluations as single-thread processes, as many at once as there are cores, continued after a kill.
 
 Every job is a command. What it took is written down when it ends, so that a second call runs only what has not ended; a
-training that was cut short continues from its own checkpoint. One thread each makes the results independent of the number
-of cores, and two such processes do more than one with two threads.
+training that was cut short continues from its own checkpoint. A fixed number of threads makes the results independent of the
+number of cores: one each, since two such processes do more than one with two threads, and two where all others wait for one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CALLS = "calls"
 TICK = 5.0
 """Seconds between signs of life."""
 BENCH = Path(__file__).resolve().parent.parent
-ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SETTING = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "PYTHONPATH": os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH", "")))),
@@ -44,6 +45,8 @@ class Job:
     """Program and arguments."""
     after: tuple[str, ...] = ()
     """Jobs whose results it needs."""
+    threads: int = 1
+    """Its threads: a fixed number, whatever the cores, since results hang on it."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,10 @@ def _call(job: Job, out: Path) -> tuple[int, Took]:
     log = _log(job, out)
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    env = {**os.environ, **SETTING, **dict.fromkeys(THREADS, str(job.threads))}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            job.command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **ALONE}, stdin=subprocess.DEVNULL
+            job.command, stdout=file, stderr=subprocess.STDOUT, env=env, stdin=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = code = os.waitstatus_to_exitcode(status)

@@ -154,7 +154,7 @@ def jobs(plan: Plan, out: Path) -> list[Job]:
     """Return all jobs: the base and the traces, and for each seed the chains of trainings with what is scored of them."""
     make = Tasks(plan, out)
     base = [make.traces("base-lessons", PRETRAIN), make.train(BASE)]
-    made = [job(out, BASE, base), job(out, "traces", [make.traces(name, DATA) for name in TRACES], BASE)]
+    made = [job(out, BASE, base, threads=2), job(out, "traces", [make.traces(name, DATA) for name in TRACES], BASE)]
     for seed in plan.seeds:
         for name, tasks, after in make.chains(seed):
             made.append(job(out, f"seed{seed}-{name}", tasks, after))

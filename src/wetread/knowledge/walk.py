@@ -1,11 +1,13 @@
 """The walk of the perception tree as text: one line a region, in the tree's order, written and read back.
 
-    Pleura: mild left pleural effusion; no pneumothorax
+    Pleura: pleural effusion yes mild left; pneumothorax no
     Heart and mediastinum: clear
-    Other: new right humerus fracture
+    Other: humerus fracture yes new right
 
-``Other`` holds what the tree has no place for. Written walks read back to the same findings; walks of a language model are
-read by the same grammar, and by the extractor where they leave it.
+Each item goes down the tree's levels: the finding, whether it is there, and only then how it has changed, its grade, its side
+and its place. So a model that writes it decides one thing at a time; with grade and side in front it would have to weigh
+"absent" against each way of being present. ``Other`` holds what the tree has no place for. Written walks read back to the same
+findings; the words of ``phrase`` are read too, and what a language model writes otherwise by the extractor.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ OTHER = "Other"
 SEEN = "Seen"
 """Title of the only line where there is no tree."""
 _LINE = re.compile(r"^[ \t*#>-]*(?P<title>[A-Za-z][^:\n]{0,60}?)[ \t*]*:[ \t*]*(?P<said>[^\n]*)$", re.MULTILINE)
-_ITEM = re.compile(r"[^;]+")
+_ITEMS = re.compile(r"[^;]+")
 _ORDER = {"present": 0, "uncertain": 1, "absent": 2}
+_ANSWERS = {"present": "yes", "uncertain": "possible", "absent": "no"}
+_ITEM = re.compile(r"(?P<name>\S.*?) (?P<answer>yes|possible|no|resolved)\b(?P<how>.*)")
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ def write(
     >>> from wetread.knowledge.tree import Branch
     >>> tree = Tree("chest_xray", "2", (Branch("pleura", "Pleura", ("pleural effusion", "pneumothorax")),))
     >>> print(write([Finding("pneumothorax", "present", "left"), Finding("scoliosis")], tree, negatives="every"))
-    Pleura: no pleural effusion; left pneumothorax
-    Other: scoliosis
+    Pleura: pleural effusion no; pneumothorax yes left
+    Other: scoliosis yes
     """
     known = load() if knowledge is None else knowledge
     by_name: dict[str, list[Finding]] = {}
@@ -80,7 +84,7 @@ def write(
         kept = sorted(
             (one for one in findings if negatives != "none" or not _plain(one)), key=lambda f: f.span or (0, 0)
         )
-        return f"{SEEN}: {'; '.join(dict.fromkeys(map(phrase, kept))) or CLEAR}"
+        return f"{SEEN}: {'; '.join(dict.fromkeys(map(item, kept))) or CLEAR}"
     for one in findings:
         if negatives != "none" or one.presence != "absent" or one.change == "resolved":
             by_name.setdefault(one.name, []).append(one)
@@ -106,9 +110,24 @@ def ordered(findings: Iterable[Finding], tree: Tree | None) -> list[Finding]:
 
 def _words(said: Sequence[Finding], name: str, negatives: Negatives) -> Iterator[str]:
     if not said and negatives == "every":
-        yield phrase(Finding(name, "absent"))
+        yield item(Finding(name, "absent"))
     for one in sorted(said, key=lambda f: (_ORDER[f.presence], f.side, f.location)):
-        yield phrase(one)
+        yield item(one)
+
+
+def item(finding: Finding) -> str:
+    """Return one finding level by level: its name, whether it is there, and how.
+
+    >>> item(Finding("nodule", "uncertain", "right", "upper zone", "", "new")), item(Finding("mass", "absent"))
+    ('nodule possible new right, upper zone', 'mass no')
+    """
+    gone = finding.change == "resolved"
+    word = "resolved" if gone else _ANSWERS[finding.presence]
+    claimed = finding.presence != "absent" or gone
+    how = (finding.change, finding.severity) if claimed and not gone else ()
+    words = [finding.name, word, *how, finding.side]
+    text = " ".join(filter(None, words))
+    return f"{text}, {finding.location}" if finding.location and claimed else text
 
 
 def _plain(one: Finding) -> bool:
@@ -135,38 +154,44 @@ def read(text: str, tree: Tree | None, knowledge: Knowledge | None = None) -> Wa
             walked.append(regions[title])
         elif title not in (OTHER.lower(), SEEN.lower()):
             continue
-        for item in _ITEM.finditer(line["said"]):
-            start = line.start("said") + item.start()
-            found = list(_item(item[0], start, known))
+        for part in _ITEMS.finditer(line["said"]):
+            start = line.start("said") + part.start()
+            found = list(_read(part[0], start, known))
             findings += found
-            words = item[0].strip(" .*\t")
+            words = part[0].strip(" .*\t")
             if not found and words and words.lower() not in (CLEAR, "none", "normal"):
                 loose.append(words)
     outside = dict.fromkeys(one.name for one in findings if tree and one.name not in tree and not _plain(one))
     return Walk(tuple(findings), tuple(dict.fromkeys(walked)), tuple(outside), tuple(loose))
 
 
-def _item(item: str, start: int, known: Knowledge) -> Iterator[Finding]:
-    """Yield the findings of one item: by the grammar of ``phrase``, else by the extractor."""
-    words = item.strip(" .*\t")
-    begin = start + item.index(words) if words else start
+def _read(said: str, start: int, known: Knowledge) -> Iterator[Finding]:
+    """Yield the findings of one item: by the grammar of ``item`` or ``phrase``, else by the extractor."""
+    words = said.strip(" .*\t")
+    begin = start + said.index(words) if words else start
     one = parse(words, known)
     if one is not None:
         yield replace(one, span=(begin, begin + len(words)))
         return
-    for found in extract(item, known):
+    for found in extract(said, known):
         yield replace(found, span=(start + found.span[0], start + found.span[1]) if found.span else None, denied=None)
 
 
 def parse(words: str, knowledge: Knowledge | None = None) -> Finding | None:
-    """Return the finding that ``phrase`` wrote, None where the words are not of its making.
+    """Return the finding that ``item`` or ``phrase`` wrote, None where the words are of neither.
 
-    >>> one = parse("possible new right nodule, upper zone")
+    >>> one = parse("nodule possible new right, upper zone")
     >>> (one.name, one.presence, one.side, one.location, one.change)
     ('nodule', 'uncertain', 'right', 'upper zone', 'new')
+    >>> parse("possible new right nodule, upper zone") == one
+    True
     """
     known = load() if knowledge is None else knowledge
     said, _, location = (part.strip() for part in words.lower().partition(","))
+    levels = _ITEM.fullmatch(said)
+    if levels is not None and levels["name"] in known:
+        answer = "" if levels["answer"] == "yes" else levels["answer"]
+        said = " ".join((answer, levels["how"], levels["name"]))
     tokens = said.split()
     first = tokens.pop(0) if tokens and tokens[0] in ("no", "possible", "resolved") else ""
     change = side = severity = ""

@@ -1,7 +1,7 @@
 """The reasoned style: perception along the tree and what it means inside ``<think>``, then the report.
 
     <think>
-    Pleura: mild left pleural effusion; no pneumothorax
+    Pleura: pleural effusion yes mild left; pneumothorax no
     Heart and mediastinum: clear
     Reasoning: Fluid blunts the left costophrenic angle, which makes it an effusion.
     </think>

@@ -31,21 +31,21 @@ WITH_TREE = """\
 "perception" has one line for each of these regions, all of them, in this order and with these titles:
 {regions}
 A line is the title, a colon, and the findings in that region parted by semicolons, or the word clear. A finding is put as
-[no|possible|resolved] [new|increased|decreased|unchanged] [mild|moderate|severe] [left|right|bilateral] name[, place]
+NAME yes|possible|no|resolved [new|increased|decreased|unchanged] [mild|moderate|severe] [left|right|bilateral][, place]
 with a name of this list where one fits, and no other words: {names}
 {denials} Findings that no region has go to a last line with the title Other.
 """
 
 DENIALS: Mapping[Negatives, str] = {
     "none": "Never write what is not there.",
-    "said": 'Write "no NAME" only for what the report denies.',
-    "every": 'Write "no NAME" for every name of the list that the report does not claim, each in its region.',
+    "said": 'Write "NAME no" only for what the report denies.',
+    "every": 'Write "NAME no" for every name of the list that the report does not claim, each in its region.',
 }
 """What is asked for of that which is not there."""
 
 WITHOUT_TREE = """\
 "perception" has one line that begins with "Seen:" and names the findings parted by semicolons, or the word clear. A finding is put as
-[no|possible|resolved] [new|increased|decreased|unchanged] [mild|moderate|severe] [left|right|bilateral] name[, place]
+NAME yes|possible|no|resolved [new|increased|decreased|unchanged] [mild|moderate|severe] [left|right|bilateral][, place]
 """
 
 REASONING = """\
