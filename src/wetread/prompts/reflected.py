@@ -6,7 +6,7 @@
     <think> the walk, corrected </think>
     Findings: … Impression: …
 
-or ``no error`` where nothing is wrong. After the reflection of Med-R2 (arXiv 2504.02885), which repairs perception and
+or ``no error`` where nothing is wrong, with which the turn ends: the draft stands. After the reflection of Med-R2 (arXiv 2504.02885), which repairs perception and
 report; the form is ours. A second turn may show the image again, closer.
 """
 
@@ -22,7 +22,7 @@ from wetread.prompts.reasoned import ReasonedStyle
 from wetread.records import Draft, Generation, Inputs, Prompt, Report, Study, Thought, Turn
 
 REFLECT = "reflect"
-QUESTION = f"Check this draft against the images. Write: <{REFLECT}> what is wrong, or {critique.NOTHING} </{REFLECT}>, then all of it again, corrected."
+QUESTION = f"Check this draft against the images. Write: <{REFLECT}> what is wrong, or {critique.NOTHING} </{REFLECT}>, then, if anything is wrong, all of it again, corrected."
 CLOSER = "The frontal image again, closer."
 
 
@@ -58,17 +58,22 @@ class ReflectedStyle:
         return replace(prompt, turns=(Turn(answer, question, near),))
 
     def target(self, report: Report, thought: Thought | None = None) -> str:
-        """Return the completion of the turn that ``thought`` belongs to: with its critique, where it has one."""
+        """Return the completion of the turn that ``thought`` belongs to: with its critique, where it has one.
+
+        A critique that finds nothing is all of its turn, whatever ``report`` is: what would follow has been written already.
+        """
         first = ReasonedStyle(self.inputs, self.guide).target(report, thought)
         if thought is None or thought.critique is None:
             return first
-        return f"<{REFLECT}>\n{critique.write(thought.critique)}\n</{REFLECT}>\n{first}"
+        said = f"<{REFLECT}>\n{critique.write(thought.critique)}\n</{REFLECT}>"
+        return f"{said}\n{first}" if thought.critique else said
 
     def parse(self, generation: Generation, turn: int = 0) -> Draft:
         """Return the draft of a pass; a correction's thought has a critique.
 
         A correction without a reflection, or with one that is never closed, or that says neither an error nor that there
-        is none, is malformed: the pass before then stands. What a first pass reflects on is no part of it.
+        is none, is malformed: the pass before then stands. One that finds no error is complete without a report, and what else it
+        writes is not read: the pass before stands too. What a first pass reflects on is no part of it.
         """
         plain = ReasonedStyle(self.inputs, self.guide)
         if generation.stop == "error":
@@ -88,6 +93,8 @@ class ReflectedStyle:
             return Draft(
                 generation.study, Report(), "truncated" if cut else "malformed", f"{why} inside <{REFLECT}>", thought
             )
+        if items == ():
+            return Draft(generation.study, Report(), thought=Thought(found.text.strip(), critique=()))
         draft = plain.parse(replace(generation, text=found.after))
         thought = replace(draft.thought or Thought(), critique=items)
         if items is None:

@@ -80,7 +80,7 @@ def generate(
         sampling = replace(sampling, max_new_tokens=style.longest)
     chains = [[one] for one in model.generate(asked, sampling, progress)]
     drafts = [style.parse(chain[0]) for chain in chains]
-    open_ = [place for place, draft in enumerate(drafts) if _whole(draft)] if style.passes > 1 else []
+    open_ = [place for place, draft in enumerate(drafts) if stands(draft)] if style.passes > 1 else []
     for _ in range(rounds):
         if not open_:
             break
@@ -90,7 +90,7 @@ def generate(
             chains[place].append(one)
             draft = style.parse(one, 1)
             found = draft.thought.critique if draft.thought else None
-            if _whole(draft) and found and draft.report != drafts[place].report:
+            if stands(draft) and found and draft.report != drafts[place].report:
                 going.append(place)
             drafts[place] = draft
         open_ = going
@@ -101,10 +101,10 @@ def generate(
 
 
 def read(style: Style, generation: Generation) -> Draft:
-    """Return the draft that stands: the last pass that is complete, else the last that has a report, else the last.
+    """Return the draft that stands: the last pass that is complete and has a report, else the last that has one, else the last.
 
-    Its ``passes`` are all of them. A reflection that cannot be read, or that finds no error and yet writes something else, thus
-    never costs a study the pass before; ``reason`` then says why the last one does not stand.
+    Its ``passes`` are all of them. A reflection that finds no error, or that cannot be read, thus never costs a study the pass
+    before; of the latter ``reason`` says why it does not stand.
     """
     several = (*generation.earlier, generation)
     drafts = [
@@ -112,18 +112,19 @@ def read(style: Style, generation: Generation) -> Draft:
     ]
     if len(drafts) == 1:
         return drafts[0]
-    stands = next((one for one in reversed(drafts) if _whole(one) and not _content(one)), None)
-    stands = stands or next((one for one in reversed(drafts) if one.readable), drafts[-1])
-    reason = stands.reason
-    if stands is not drafts[-1] and not _content(drafts[-1]):
+    last = next((one for one in reversed(drafts) if stands(one)), None)
+    last = last or next((one for one in reversed(drafts) if one.readable), drafts[-1])
+    reason = last.reason
+    if last is not drafts[-1] and not content(drafts[-1]):
         reason = f"the last pass does not stand: {drafts[-1].reason or drafts[-1].parse}"
-    return replace(stands, reason=reason, passes=tuple(drafts), tokens=sum(one.tokens for one in several))
+    return replace(last, reason=reason, passes=tuple(drafts), tokens=sum(one.tokens for one in several))
 
 
-def _content(draft: Draft) -> bool:
+def content(draft: Draft) -> bool:
     """Whether a pass finds nothing wrong with the one before, which then stands as it is."""
     return draft.thought is not None and draft.thought.critique == ()
 
 
-def _whole(draft: Draft) -> bool:
+def stands(draft: Draft) -> bool:
+    """Whether a pass is complete and has a report."""
     return draft.parse == "complete" and draft.readable

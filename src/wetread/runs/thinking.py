@@ -15,6 +15,7 @@ from wetread.knowledge import differences, extract, load
 from wetread.metrics.entry import MEAN, MICRO_F1, PRECISION, Aggregation
 from wetread.metrics.findings import f1, set_counts
 from wetread.records import Draft, Finding, Report, Score
+from wetread.runs import passes
 
 Facts = Sequence[Finding]
 
@@ -186,7 +187,7 @@ def _unread(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:
     """Whether a second pass failed, was cut or could not be read, so that one before it stands."""
     if not draft.passes:
         return "one pass"
-    return _number(any(one.parse != "complete" or not one.readable for one in draft.passes[1:]))
+    return _number(any(not passes.stands(one) and not passes.content(one) for one in draft.passes[1:]))
 
 
 def _content(draft: Draft, truth: Facts) -> tuple[float, dict[str, float]] | str:

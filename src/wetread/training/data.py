@@ -76,7 +76,7 @@ class Examples:
 
     def __call__(self, rows: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         """Return the examples of the rows, column by column."""
-        out: dict[str, list[Any]] = {"prompt": [], "images": [], "study": [], "turn": []}
+        out: dict[str, list[Any]] = {"prompt": [], "images": [], "study": [], "before": []}
         if self.with_target:
             out["completion"] = []
         for number in rows["row"]:
@@ -85,7 +85,7 @@ class Examples:
             out["prompt"].append(turns(prompt))
             out["images"].append([self.pictures.get(prompt.study, image) for image in prompt.all_images])
             out["study"].append(prompt.study)
-            out["turn"].append(len(prompt.turns))
+            out["before"].append(lesson.first)
             if self.with_target and lesson.study.report is not None:
                 out["completion"].append([{"role": "assistant", "content": lesson.target(self.style)}])
         return out

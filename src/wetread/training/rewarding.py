@@ -13,6 +13,7 @@ from wetread import prompts, rewards
 from wetread.errors import UsageError
 from wetread.metrics import MetricEntry
 from wetread.records import Draft, Generation, Report
+from wetread.runs import passes
 from wetread.training import processes
 from wetread.training.config import RlConfig
 
@@ -73,25 +74,30 @@ class ReportReward:
         self._started: tuple[list[Draft], list[Report], rewards.Started] | None = None
         self._seconds = 0.0
 
-    def _read(self, study: str, turn: int, text: str, tokens: int) -> Draft:
-        return self.style.parse(Generation(study, text, "length" if tokens >= self.limit else "end", tokens), turn)
+    def _read(self, study: str, before: str, text: str, tokens: int) -> Draft:
+        """Return the draft that a completion makes: of a reflection that finds no error the draft ``before`` it."""
+        made = Generation(study, text, "length" if tokens >= self.limit else "end", tokens)
+        if not before:
+            return self.style.parse(made)
+        draft = self.style.parse(made, 1)
+        return self.style.parse(Generation(study, before)) if passes.content(draft) else draft
 
-    def ask(self, study: str, turn: int, text: str, tokens: int) -> None:
+    def ask(self, study: str, before: str, text: str, tokens: int) -> None:
         """Ask the endpoints about one completion of the batch that is still being generated."""
-        draft, reference = self._read(study, turn, text, tokens), self.references[study]
+        draft, reference = self._read(study, before, text, tokens), self.references[study]
         if self._asking is None:
             self._asking = rewards.ask(self.recipe, self.entries)
         if rewards.readable(draft, reference, self.recipe):
             self._asking.add([(draft.report, reference)])
 
     def start(
-        self, completions: Turns, completion_ids: Sequence[Sequence[int]], study: Sequence[str], turn: Sequence[int]
+        self, completions: Turns, completion_ids: Sequence[Sequence[int]], study: Sequence[str], before: Sequence[str]
     ) -> None:
         """Read a batch and ask the endpoints about what they have not been asked yet; the next call waits for them."""
         begin = time.perf_counter()
         drafts = [
-            self._read(name, place, said[0]["content"], len(ids))
-            for name, place, said, ids in zip(study, turn, completions, completion_ids, strict=True)
+            self._read(name, first, said[0]["content"], len(ids))
+            for name, first, said, ids in zip(study, before, completions, completion_ids, strict=True)
         ]
         references = [self.references[name] for name in study]
         asking, self._asking = self._asking, None
@@ -105,7 +111,7 @@ class ReportReward:
         completions: Turns,
         completion_ids: Sequence[Sequence[int]],
         study: Sequence[str],
-        turn: Sequence[int] = (),
+        before: Sequence[str] = (),
         log_metric: Any = None,
         **_: Any,
     ) -> list[float | None]:
@@ -115,7 +121,7 @@ class ReportReward:
         unscored, of groups without a difference, of distinct drafts, the length ratio, and the seconds that it took.
         """
         if self._started is None:
-            self.start(completions, completion_ids, study, turn or [0] * len(study))
+            self.start(completions, completion_ids, study, before or [""] * len(study))
         assert self._started is not None
         begin = time.perf_counter()
         drafts, references, started = self._started
@@ -218,21 +224,21 @@ def attach(trainer: Any, reward: ReportReward) -> None:
     """
     generate, whole = trainer._generate, trainer._generate_and_score_completions
     names: list[str] = []
-    places: list[int] = []
+    before: list[str] = []
 
     def generated(prompts: Any) -> Any:
         made = generate(prompts)
-        reward.start(made[3], made[1], names, places)
+        reward.start(made[3], made[1], names, before)
         return made
 
     def ended(rollouts: Mapping[int, list[int]]) -> None:
         texts = trainer.processing_class.batch_decode(list(rollouts.values()), skip_special_tokens=True)
         for (row, ids), text in zip(rollouts.items(), texts, strict=True):
-            reward.ask(names[row], places[row], text, len(ids))
+            reward.ask(names[row], before[row], text, len(ids))
 
     def scored(inputs: Any) -> Any:
         names[:] = [one["study"] for one in inputs]
-        places[:] = [one["turn"] for one in inputs]
+        before[:] = [one["before"] for one in inputs]
         made = whole(inputs)
         made["advantages"][reward.flat] = 0.0
         return made
