@@ -7,6 +7,7 @@ import pytest
 
 from wetread import prompts, rewards
 from wetread.errors import ConfigError, MissingError, UsageError
+from wetread.knowledge.pruning import whole
 from wetread.models import open_model
 from wetread.models.transformers import encode, messages
 from wetread.prompts import Guide
@@ -139,6 +140,21 @@ def test_rl_corrects_drafts_in_the_second_turn(data, traces, tmp_path, inputs):
     with pytest.raises(UsageError, match="no draft to be corrected"):
         again = build(RlConfig, None, [f"data.path={data}", f"model={first}", *more, f"lessons={traces}"])
         rl.train(again, tmp_path / "b")
+
+
+def test_a_reflection_that_finds_nothing_is_paid_as_the_draft_that_stands():
+    truth = Report("Left pneumothorax.")
+    first = "<think>\nPleura: pneumothorax yes left\n</think>\nFindings: Left pneumothorax."
+    wrong = first.replace("Left pneumothorax", "The lungs are clear")
+    style = prompts.get("reflected", guide=Guide(whole()))
+    reward = rewarding.ReportReward(rewards.get("findings_f1"), style, {"s": truth}, 100)
+    said = ["<reflect>\nno error\n</reflect>", f"<reflect>\nno error\n</reflect>\n{wrong}", "no error", wrong]
+    paid = reward(
+        completions=[[{"role": "assistant", "content": text}] for text in said] * 2, completion_ids=[[1]] * 8,
+        study=["s"] * 8, before=[first] * 4 + [wrong] * 4,
+    )  # fmt: skip
+    assert paid[:2] == [1.0, 1.0] and max(paid[2:]) < 1.0, "what stands is paid, and a turn without a reflection is none"
+    assert paid[4] == paid[5] < 1.0, "finding nothing wrong with a wrong draft is not paid, whatever is written after it"
 
 
 def test_a_share_of_the_samples_is_asked_for_the_report_alone(data, traces):
