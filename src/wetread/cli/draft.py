@@ -114,7 +114,7 @@ def _show(record: DraftRecord) -> None:
 
 
 def _summary(records: list[DraftRecord]) -> None:
-    from wetread.runs.draft import NOTICE
+    from wetread.records import NOTICE
 
     counts = {status: sum(record.status == status for record in records) for status in ("drafted", "refused", "failed")}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no image found"

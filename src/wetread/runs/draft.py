@@ -15,7 +15,7 @@ from wetread import knowledge, prompts
 from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
 from wetread.prompts.direct import BOTH, split_sections
-from wetread.records import Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
+from wetread.records import NOTICE, Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
 from wetread.runs import evidence, passes
 from wetread.runs.sections import without_others
 from wetread.runs.store import RunFolder
@@ -23,8 +23,6 @@ from wetread.studies import Problem, open_study
 from wetread.studies.texts import read_text
 
 Status = Literal["drafted", "refused", "failed"]
-NOTICE = "AI draft, not verified. Research use only: a radiologist must read the images and correct it."
-"""Stands on every draft that leaves the house."""
 
 
 @dataclass(frozen=True)
