@@ -24,12 +24,18 @@ PRIVATE = "99WETREAD"
 
 PROCEDURE = Code("LN", "43468-8", "XR unspecified body region")
 """What is reported on (CID 100); DICOM has no code for the chest radiograph."""
+TITLE = Code("LN", "18748-4", "Diagnostic Imaging Report")
+"""Title of the document (CID 7000)."""
 PRESENCE_OF = Code("DCM", "121052", "Presence of property")
 """Concept name of whether a finding is there."""
 LATERALITY = Code("SCT", "272741003", "Laterality")
 """Concept name of its side."""
 SEVERITY = Code("SCT", "246112005", "Severity")
 """Concept name of its grade."""
+MODALITY = Code("DCM", "121139", "Modality")
+"""Concept name of the modality of images."""
+SOURCE = Code("SCT", "260753009", "Source")
+"""Concept name of an image that a report is about."""
 CHANGE = Code(PRIVATE, "change", "Change since the prior study")
 """Concept name of its change; DICOM has one for mammograms alone."""
 LOCATION = Code(PRIVATE, "location", "Location as stated")
@@ -60,6 +66,7 @@ CHANGES: Mapping[Change, Code] = MappingProxyType({
     "resolved": Code(PRIVATE, "resolved", "resolved"),
 })  # fmt: skip
 """RadLex: the codes of DICOM speak of size (CID 6134) or of mammograms (CID 6003) alone."""
+
 
 def of_finding(finding: Finding) -> tuple[Code, ...]:
     """Return the published codes of a finding; empty where none is known to be the same, or its name is not known."""

@@ -68,7 +68,7 @@ def _fonts(asked: str) -> tuple[_Face, ...]:
         if path.is_file():
             try:
                 found.append(_register(f"wetread-fallback-{number}", path))
-            except Exception:  # noqa: S112 one font less; what it would have drawn is spelled out
+            except Exception:  # one font less; what it would have drawn is spelled out
                 continue
     return tuple(found)
 
@@ -104,9 +104,9 @@ def runs(text: str) -> list[tuple[str, str]]:
 
 
 def shown(text: str) -> str:
-    """Return ``text`` as the PDF shows it: what no font draws is spelled out.
+    r"""Return ``text`` as the PDF shows it: what no font draws is spelled out.
 
-    >>> shown("clear \\U0001f600")
+    >>> shown("clear \U0001f600")
     'clear [U+1F600]'
     """
     return "".join(words for _, words in runs(text))
@@ -116,9 +116,9 @@ _SPELLED = re.compile(r"\[U\+([0-9A-F]{4,6})\]")
 
 
 def unspelled(text: str) -> str:
-    """Return what ``shown`` was given, but for text that held such marks itself.
+    r"""Return what ``shown`` was given, but for text that held such marks itself.
 
-    >>> unspelled("clear [U+1F600]") == "clear \\U0001f600"
+    >>> unspelled("clear [U+1F600]") == "clear \U0001f600"
     True
     """
     return _SPELLED.sub(lambda match: chr(int(match[1], 16)), text)

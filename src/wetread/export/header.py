@@ -26,7 +26,7 @@ STUDY = (
 """Keywords of the study: what the General Study module asks for, and the description that worklists show."""
 IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 """Keywords of each image: what a reference to it needs."""
-KEYWORDS = (*PATIENT, *STUDY, *IMAGE, "SpecificCharacterSet")
+KEYWORDS = (*PATIENT, *STUDY, *IMAGE, "SpecificCharacterSet", "TimezoneOffsetFromUTC")
 """All keywords that are read; a header that holds only these is enough."""
 _NAMES: Mapping[str, str] = {
     "PatientName": "Patient's Name (0010,0010)",
@@ -41,6 +41,7 @@ _NAMES: Mapping[str, str] = {
     "ReferringPhysicianName": "Referring Physician's Name (0008,0090)",
     "StudyID": "Study ID (0020,0010)",
     "StudyDescription": "Study Description (0008,1030)",
+    "TimezoneOffsetFromUTC": "Timezone Offset From UTC (0008,0201)",
 }
 
 
@@ -89,7 +90,7 @@ def header_of(document: Document, headers: Sequence[Any]) -> StudyHeader:
     """
     notes: list[str] = []
     values: dict[str, str] = {}
-    for keyword in (*PATIENT, *STUDY):
+    for keyword in (*PATIENT, *STUDY, "TimezoneOffsetFromUTC"):
         found = ""
         for header in headers:
             raw = _text(header, keyword)
@@ -108,7 +109,7 @@ def header_of(document: Document, headers: Sequence[Any]) -> StudyHeader:
     own = uid_of("study", document.study, document.digest)
     if not uid and "PatientID" not in values:
         # An empty ID would make one patient of all whose header is lost, in any archive.
-        values |= {"PatientID": f"WETREAD-{own[-12:]}", "PatientName": values.get("PatientName", "UNIDENTIFIED")}
+        values |= {"PatientID": f"WETREAD-{own[-12:]}", "PatientName": values.get("PatientName", "UNIDENTIFIED^")}
     return StudyHeader(
         study_uid=uid or own,
         values=MappingProxyType(values),
@@ -149,7 +150,7 @@ def _uid(text: str) -> str:
 def _date(text: str) -> str:
     digits = text.replace(".", "")
     try:
-        datetime.strptime(digits, "%Y%m%d")  # noqa: DTZ007 a date has no time zone
+        datetime.strptime(digits, "%Y%m%d")
     except ValueError:
         return ""
     return digits
@@ -159,6 +160,10 @@ def _time(text: str) -> str:
     digits = text.replace(":", "")
     match = re.fullmatch(r"([01]\d|2[0-3])([0-5]\d)?([0-5]\d|60)?(\.\d{1,6})?", digits)
     return digits if match and not (match[4] and not match[3]) else ""
+
+
+def _offset(text: str) -> str:
+    return text if re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", text) else ""
 
 
 def _sex(text: str) -> str:
@@ -181,9 +186,10 @@ def _long(text: str) -> str:
 
 _CHECKS: Mapping[str, Callable[[str], str]] = {
     "UI": _uid, "DA": _date, "TM": _time, "CS": _sex, "PN": _person, "SH": _short, "LO": _long,
+    "offset": _offset,
 }  # fmt: skip
 _KIND: Mapping[str, str] = {
     "PatientName": "PN", "PatientID": "LO", "IssuerOfPatientID": "LO", "PatientBirthDate": "DA", "PatientSex": "CS",
     "StudyInstanceUID": "UI", "StudyDate": "DA", "StudyTime": "TM", "AccessionNumber": "SH",
-    "ReferringPhysicianName": "PN", "StudyID": "SH", "StudyDescription": "LO",
+    "ReferringPhysicianName": "PN", "StudyID": "SH", "StudyDescription": "LO", "TimezoneOffsetFromUTC": "offset",
 }  # fmt: skip

@@ -116,7 +116,9 @@ def _story(reading: Reading, width: float) -> Iterator[Flowable]:
             yield Paragraph(_item(line), item)
     notes = [*reading.notes]
     if any(shown(text) != text for _, text in reading.sections):
-        notes.append("Characters that this page cannot draw are written as [U+4E2D]; the text and HTML forms show them.")
+        notes.append(
+            "Characters that this page cannot draw are written as [U+4E2D]; the text and HTML forms show them."
+        )
     if notes:
         yield Paragraph(markup("Notes", bold=True), head)
         for note in notes:
@@ -184,7 +186,7 @@ def _numbered(time: str) -> type:
 
     stamp = moment(time).strftime("D:%Y%m%d%H%M%SZ")
 
-    class Numbered(Canvas):  # type: ignore[misc]
+    class Numbered(Canvas):
         """A canvas that knows the number of pages when they are written."""
 
         def __init__(self, *given: Any, **more: Any) -> None:
@@ -208,4 +210,3 @@ def _numbered(time: str) -> type:
             super().save()
 
     return Numbered
-

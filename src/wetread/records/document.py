@@ -58,7 +58,8 @@ class Signature:
         plain = " ".join(self.signer.replace("\\", " ").replace("=", " ").split())
         if "^" not in plain and plain.count(", ") == 1:
             plain = "^".join(plain.split(", "))
-        return "^".join(part.strip() for part in plain.split("^")[:5])[:64]
+        parts = [part.strip() for part in plain.split("^")[:5]]
+        return "^".join(parts if len(parts) > 1 else [*parts, ""])[:64]
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -237,7 +238,9 @@ def moment(time: str, what: str = "time") -> datetime:
             return found.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise UsageError(f"the {what} is {time[:40]!r}; write it with its offset from UTC, such as 2027-01-05T14:30:00+00:00.")
+    raise UsageError(
+        f"the {what} is {time[:40]!r}; write it with its offset from UTC, such as 2027-01-05T14:30:00+00:00."
+    )
 
 
 def _claim(finding: Finding) -> tuple[str, str, str]:
