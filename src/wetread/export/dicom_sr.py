@@ -92,6 +92,8 @@ def structured_report(document: Document, header: StudyHeader) -> Dataset:
             specific_character_set="ISO_IR 192",
         )
     report.CompletionFlagDescription = who.description
+    if not header.images:
+        report.pop("CurrentRequestedProcedureEvidenceSequence", None)  # what stands for an image is none
     stamped(report, document, header)
     if signed is not None:
         verifier = report.VerifyingObserverSequence[0]

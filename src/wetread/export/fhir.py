@@ -128,7 +128,7 @@ class _Bundle:
             "resultsInterpreter": [{"reference": f"urn:uuid:{self.key('signer')}"}] if document.signature else [],
             "result": results,
             "imagingStudy" if self.release == "R4" else "study": self._study(),
-            "conclusion": conclusion if document.signature else f"[{UNVERIFIED}] {conclusion}",
+            "conclusion": conclusion if document.signature else f"[{UNVERIFIED}] {conclusion}".strip(),
             "presentedForm": _forms(document, reading),
         }
         return self.entry(_without_empty(body), self.key("report"))

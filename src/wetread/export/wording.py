@@ -11,7 +11,7 @@ from wetread.records import NOTICE, UNVERIFIED, Document, Finding
 from wetread.records.document import moment
 
 LONGEST_QUOTE = 160
-"""Most characters of evidence that are quoted beside a finding."""
+"""Most characters of evidence that are quoted beside a finding, and of names in the banner."""
 # Controls and marks that change the direction of writing would let a report's text steer a terminal or hide what it
 # says; halves of surrogate pairs and non-characters cannot be written in UTF-8 or XML.
 _STEERING = (*range(9), *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -120,15 +120,18 @@ def evidence(document: Document, finding: Finding) -> str:
     """Return the words of the report that state a finding, in one line; empty where there are none."""
     if finding.span is None:
         return ""
-    words = one_line(document.report.text[slice(*finding.span)])
-    return f"{words[:LONGEST_QUOTE]}…" if len(words) > LONGEST_QUOTE else words
+    return _cut(one_line(document.report.text[slice(*finding.span)]))
+
+
+def _cut(text: str) -> str:
+    return f"{text[:LONGEST_QUOTE]}…" if len(text) > LONGEST_QUOTE else text
 
 
 def _banner(document: Document) -> tuple[str, str]:
     signed = document.signature
     if signed is None:
         return UNVERIFIED, NOTICE.removeprefix(f"{UNVERIFIED}. ")
-    place = f", {signed.organization}" if signed.organization else ""
+    place = f", {_cut(one_line(signed.organization))}" if signed.organization else ""
     changed = "corrected and verified" if signed.changed else "verified as drafted"
     return (
         f"Verified by {signed.name}{place}",

@@ -33,7 +33,7 @@ class Signature:
     """Whether the report differs from what the model wrote."""
 
     def __post_init__(self) -> None:
-        if not self.signer.strip():
+        if not self.person_name.strip("^ "):
             raise UsageError("a signature without a name; give the name of who verified the report.")
         moment(self.time, "time of a signature")
 
@@ -55,7 +55,8 @@ class Signature:
         >>> Signature("Doe, Jane", "2027-01-05T14:30:00Z").person_name
         'Doe^Jane'
         """
-        plain = " ".join(self.signer.replace("\\", " ").replace("=", " ").split())
+        plain = "".join(char if char.isprintable() and char not in "\\=" else " " for char in self.signer)
+        plain = " ".join(plain.split())
         if "^" not in plain and plain.count(", ") == 1:
             plain = "^".join(plain.split(", "))
         parts = [part.strip() for part in plain.split("^")[:5]]
