@@ -295,6 +295,28 @@ def test_a_source_that_is_gone_is_told(tmp_path, films):
     assert "nothing is exported" in exporter.export(record("b")).problems[0]
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "M\u00fcller^Phantom"),
+        ("ISO_IR 144", "\u0418\u0432\u0430\u043d\u043e\u0432^Phantom"),
+        (["", "ISO 2022 IR 87"], "Phantom^Nobody=\u5c71\u7530^\u592a\u90ce"),
+        ("ISO_IR 192", "\u738b^\u5c0f\u4e1c"),
+    ],
+)
+def test_names_are_read_in_the_file_s_character_set_and_written_in_unicode(tmp_path, films, charset, name):
+    ds = pydicom.dcmread(films / "b.dcm")
+    ds.SpecificCharacterSet = charset
+    ds.PatientName = name
+    ds.save_as(tmp_path / "b.dcm")
+    study = open_study(tmp_path / "b.dcm")
+    made = exporting.document_of(record("b"), study, "v1")
+    exporting.write(made, exporting.header_for(made, study), tmp_path, ("sr", "pdf"))
+    for suffix in ("sr.dcm", "pdf.dcm"):
+        found = pydicom.dcmread(tmp_path / f"b.{suffix}")
+        assert (found.SpecificCharacterSet, str(found.PatientName)) == ("ISO_IR 192", name)
+
+
 def test_two_studies_of_one_name_get_files_of_their_own(tmp_path):
     exporter = exporting.Exporter(tmp_path, ("text",), "v1")
     list(exporter.watch([Study("film", (), age=30), Study("film", (), age=60)]))

@@ -114,6 +114,7 @@ def _content(document: Document, header: StudyHeader) -> Any:
             observer_device_context=ObserverContext(dicom_codes.DCM.Device, _device(document)),
         ),
         procedure_reported=_code(codes.PROCEDURE),
+        # The library makes no report without a measurement; this one is replaced below.
         imaging_measurements=groups or [_group(document, header, 0, Finding("none"))],
     )
     root = tree[0]

@@ -35,12 +35,16 @@ _JOINING = ((0x0700, 0x109F), (0x1780, 0x18AF), (0x1A20, 0x1AAF), (0xA800, 0xABF
 
 
 @dataclass(frozen=True)
-class _Face:
+class Face:
+    """A font and what it can draw."""
+
     name: str
+    """Name under which it is registered with ReportLab."""
     glyphs: frozenset[int]
+    """Code points that it has glyphs for."""
 
 
-def fonts() -> tuple[_Face, ...]:
+def fonts() -> tuple[Face, ...]:
     """Return the fonts in the order in which they are asked, registered with ReportLab.
 
     Raises
@@ -53,7 +57,7 @@ def fonts() -> tuple[_Face, ...]:
 
 
 @cache
-def _fonts(asked: str) -> tuple[_Face, ...]:
+def _fonts(asked: str) -> tuple[Face, ...]:
     found = [_register(PLAIN, _FOLDER / "DejaVuSans.ttf")]
     _register(BOLD, _FOLDER / "DejaVuSans-Bold.ttf")
     if asked:
@@ -73,13 +77,13 @@ def _fonts(asked: str) -> tuple[_Face, ...]:
     return tuple(found)
 
 
-def _register(name: str, path: Path) -> _Face:
+def _register(name: str, path: Path) -> Face:
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
 
     font: Any = TTFont(name, str(path), shapable=False)
     pdfmetrics.registerFont(font)
-    return _Face(name, frozenset(font.face.charToGlyph))
+    return Face(name, frozenset(font.face.charToGlyph))
 
 
 def runs(text: str) -> list[tuple[str, str]]:
@@ -124,7 +128,7 @@ def unspelled(text: str) -> str:
     return _SPELLED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
-def _drawn(char: str, faces: tuple[_Face, ...]) -> tuple[str, str]:
+def _drawn(char: str, faces: tuple[Face, ...]) -> tuple[str, str]:
     code = ord(char)
     if char in "\n\t ":
         return PLAIN, char

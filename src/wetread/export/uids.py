@@ -12,7 +12,9 @@ _SPACE = uuid.UUID("6f0b3c1e-5d0a-5b57-9a52-0c8a3b3d7e11")
 
 def uuid_of(*parts: str) -> uuid.UUID:
     """Return the UUID (version 5) that stands for ``parts``; the same parts give the same one everywhere."""
-    name = "\0".join(parts).encode("utf-8", "backslashreplace").decode()  # names of files may hold half a surrogate pair
+    name = (
+        "\0".join(parts).encode("utf-8", "backslashreplace").decode()
+    )  # names of files may hold half a surrogate pair
     return uuid.uuid5(_SPACE, name)
 
 
