@@ -27,8 +27,8 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 CROWDED_PACKAGES: dict[str, str] = {}
 
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pydicom", "PIL", "pandas")
-FREE_OF_TORCH = ("records", "knowledge", "metrics", "rewards", "review", "studies")
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pydicom", "PIL", "pandas", "highdicom", "reportlab")
+FREE_OF_TORCH = ("records", "knowledge", "export", "metrics", "rewards", "review", "studies")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -168,7 +168,7 @@ def test_guards_without_anything_to_look_at_are_refused(data, model):
 def test_every_image_that_cannot_be_read_is_named(data, model, tmp_path):
     home = copied(data, tmp_path, lambda records: None)
     train = [study for study in folder.read(home) if study.split == "train"]
-    junk, cut, gone, odd = (folder.file_of(study.images[0]) for study in train[10:14])
+    junk, cut, gone, odd = (study.images[0].file for study in train[10:14])
     junk.write_bytes(b"not a picture")
     cut.write_bytes(cut.read_bytes()[:-200])
     gone.unlink()

@@ -585,7 +585,7 @@ def test_a_policy_that_lost_drafts_says_so(tmp_path, monkeypatch):
         written(tmp_path, lambda body: body.update(evaluate={"splits": ["test"]})), [f"data.path={home}"]
     )
     tested = stages.tested(made)
-    folder.file_of(tested[1].images[0]).write_bytes(b"not a picture")
+    tested[1].images[0].file.write_bytes(b"not a picture")
 
     class Reader(TemplateModel):
         def generate(self, prompts, sampling, progress=None):

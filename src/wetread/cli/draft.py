@@ -10,6 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from wetread.runs.draft import DraftRecord
+    from wetread.runs.exporting import Exporter
+
+_SHOWN = ("text", "markdown", "html", "json")
 
 
 def run(
@@ -21,6 +24,12 @@ def run(
         None, "--json", help="Write the whole records to this file, as a JSON list; - for standard output."
     ),
     out: Path | None = typer.Option(None, "--out", help="Run folder; a killed command continues there."),
+    report_format: str = typer.Option(
+        "text", "--report-format", help="How reports are printed: text, markdown, html (one page) or json."
+    ),
+    export: str = typer.Option(
+        "", "--export", help="Files for each study in --out: fhir, fhir-r5, sr, pdf, text, markdown, html; with commas."
+    ),
     indication: str | None = typer.Option(None, "--indication", help="Why the examination was asked for."),
     comparison: str | None = typer.Option(None, "--comparison", help="What it is to be compared with."),
     age: int | None = typer.Option(None, "--age", min=0, max=130, help="Age in years."),
@@ -51,7 +60,7 @@ def run(
     from wetread.prompts.direct import BOTH
     from wetread.records import SEXES, Sampling
     from wetread.runs import draft as drafting
-    from wetread.runs import passes
+    from wetread.runs import exporting, passes
     from wetread.runs.passes import Way
     from wetread.runs.store import RunFolder, write_json
     from wetread.studies import find_studies
@@ -61,6 +70,10 @@ def run(
     for one in section:
         if one not in BOTH:
             raise UsageError(f"unknown --section {one!r}.{nearest(one, BOTH)} Allowed: {', '.join(BOTH)}.")
+    _check_printed(report_format, json_file)
+    formats = exporting.parse_formats(export) if export else ()
+    if formats and out is None:
+        raise UsageError("--export writes files; name their folder with --out.")
     asked = tuple(one for one in BOTH if one in section) or BOTH
     before = drafting.read_prior(prior, prior_report, force=force)
     context = drafting.Context(indication, comparison, age, sex)
@@ -88,16 +101,60 @@ def run(
             **vars(context),
         }
         folder = RunFolder.open(out, "draft", config, alone=True)
-    records = []
-    made = drafting.draft(items, opened, sampling=sampling, context=context, sections=asked, way=way, run=folder)
+    exporter = exporting.Exporter(out or Path(), formats, models.version(model, opened), context)
+    records, whole = [], True
+    made = drafting.draft(
+        exporter.watch(items), opened, sampling=sampling, context=context, sections=asked, way=way, run=folder
+    )
     for record in made:
         records.append(record)
-        if str(json_file) != "-":
+        if report_format == "markdown":
+            typer.echo(_markdown(record, exporter))
+        elif report_format == "text" and str(json_file) != "-":
             _show(record)
-    if json_file is not None:
-        write_json(json_file, [record.to_json() for record in records])
+        whole = _exported(exporter, record) and whole
+    if report_format == "html":
+        typer.echo(_page(records, exporter))
+    for file in dict.fromkeys([*([json_file] if json_file else []), *([Path("-")] if report_format == "json" else [])]):
+        write_json(file, [record.to_json() for record in records])
     _summary(records)
-    return EXIT_OK if all(record.status == "drafted" for record in records) else EXIT_SOME_FAILED
+    return EXIT_OK if whole and all(record.status == "drafted" for record in records) else EXIT_SOME_FAILED
+
+
+def _check_printed(report_format: str, json_file: Path | None) -> None:
+    """Refuse a form that there is not, and two that would be printed at once."""
+    from wetread.errors import UsageError, nearest
+
+    if report_format not in _SHOWN:
+        hint = nearest(report_format, _SHOWN)
+        raise UsageError(f"unknown --report-format {report_format!r}.{hint} Allowed: {', '.join(_SHOWN)}.")
+    if report_format in ("markdown", "html") and str(json_file) == "-":
+        raise UsageError(f"--json - and --report-format {report_format} both print; name a file for one of them.")
+
+
+def _exported(exporter: Exporter, record: DraftRecord) -> bool:
+    """Export a record and say what is odd; whether all files that were asked for are written."""
+    done = exporter.export(record)
+    for said in (*done.problems, *done.notes):
+        sys.stderr.write(f"wetread: {record.study}: {said}\n")
+    return not done.problems
+
+
+def _markdown(record: DraftRecord, exporter: Exporter) -> str:
+    from wetread.export.text import as_markdown, escaped
+
+    if record.status != "drafted":
+        return f"# {escaped(record.study)}\n\n{record.status}: {escaped(record.reason)}\n"
+    return as_markdown(exporter.document(record))
+
+
+def _page(records: list[DraftRecord], exporter: Exporter) -> str:
+    from wetread.export.text import page
+    from wetread.export.wording import read
+
+    readings = [read(exporter.document(record)) for record in records if record.status == "drafted"]
+    failures = [(one.study, f"{one.status}: {one.reason}") for one in records if one.status != "drafted"]
+    return page(readings, "Draft reports", failures)
 
 
 def _show(record: DraftRecord) -> None:
@@ -114,7 +171,7 @@ def _show(record: DraftRecord) -> None:
 
 
 def _summary(records: list[DraftRecord]) -> None:
-    from wetread.runs.draft import NOTICE
+    from wetread.records import NOTICE
 
     counts = {status: sum(record.status == status for record in records) for status in ("drafted", "refused", "failed")}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no image found"

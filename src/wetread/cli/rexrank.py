@@ -36,7 +36,7 @@ def predict(
     """Draft every study of a ReXrank file. AI drafts for research; not for any use without a reader."""
     from wetread import models
     from wetread.errors import EXIT_OK, EXIT_SOME_FAILED, MissingError, UsageError, nearest
-    from wetread.records import Sampling
+    from wetread.records import NOTICE, Sampling
     from wetread.runs import draft as drafting
     from wetread.runs.progress import bar
     from wetread.runs.store import RunFolder, write_json
@@ -72,5 +72,5 @@ def predict(
         sys.stderr.write(f"wetread: {problem}\n")
     if failed:
         sys.stderr.write(f"wetread: {len(failed)} of {len(entries)} studies have an empty model_prediction\n")
-    sys.stderr.write(f"{len(entries) - len(failed)} of {len(entries)} drafted. {drafting.NOTICE}\n")
+    sys.stderr.write(f"{len(entries) - len(failed)} of {len(entries)} drafted. {NOTICE}\n")
     return EXIT_SOME_FAILED if failed else EXIT_OK

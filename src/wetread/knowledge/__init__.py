@@ -3,11 +3,11 @@
 from wetread.knowledge.differences import KINDS, Difference, Kind, contradicted, differences, without
 from wetread.knowledge.extract import extract
 from wetread.knowledge.labels import LABEL_SETS, label_set
-from wetread.knowledge.ontology import CHEXPERT14, NIH14, FindingSpec, Knowledge, Urgency, load
+from wetread.knowledge.ontology import CHEXPERT14, NIH14, Code, FindingSpec, Knowledge, Urgency, load
 from wetread.knowledge.pruning import Tree, prune
 from wetread.knowledge.tree import Branch, fill, grow, serialise
 
 __all__ = [
-    "CHEXPERT14", "KINDS", "LABEL_SETS", "NIH14", "Branch", "Difference", "FindingSpec", "Kind", "Knowledge", "Tree", "Urgency",
+    "CHEXPERT14", "KINDS", "LABEL_SETS", "NIH14", "Branch", "Code", "Difference", "FindingSpec", "Kind", "Knowledge", "Tree", "Urgency",
     "contradicted", "differences", "extract", "fill", "grow", "label_set", "load", "prune", "serialise", "without",
 ]  # fmt: skip

@@ -34,6 +34,18 @@ DEFAULT = Path(__file__).with_name("chest_xray.yaml")
 
 
 @dataclass(frozen=True)
+class Code:
+    """A concept's code in a published vocabulary."""
+
+    scheme: str
+    """Coding scheme by its name in DICOM: ``SCT`` (SNOMED CT), ``DCM`` (DICOM's own), ``RADLEX``, ``LN`` (LOINC), ``UCUM``."""
+    value: str
+    """The code."""
+    meaning: str
+    """What the vocabulary calls it."""
+
+
+@dataclass(frozen=True)
 class FindingSpec:
     """What is known of one finding."""
 
@@ -69,6 +81,8 @@ class FindingSpec:
     """How it looks and what it implies, in one or two sentences."""
     lay: str = ""
     """The same in plain words for a patient."""
+    codes: tuple[Code, ...] = ()
+    """The same concept in published vocabularies; empty where none is known to be the same."""
 
     @property
     def significant(self) -> bool:
@@ -98,6 +112,8 @@ class Location:
     """Phrases that mean it."""
     side: Side = ""
     """Side that the words imply, such as left for the lingula."""
+    codes: tuple[Code, ...] = ()
+    """The place in published vocabularies, without its side."""
 
 
 @dataclass(frozen=True)

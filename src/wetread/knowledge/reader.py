@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from wetread.errors import KnowledgeError, nearest
-from wetread.knowledge.ontology import FindingSpec, Knowledge, Location, NormalSpec, Part
+from wetread.knowledge.ontology import Code, FindingSpec, Knowledge, Location, NormalSpec, Part
 from wetread.records import CHANGES, SEVERITIES
 
 SCHEMA = Path(__file__).with_name("schema.json")
@@ -260,7 +260,7 @@ def _build(data: Mapping[str, Any], file: str) -> Knowledge:
         findings=MappingProxyType({item["name"]: _finding(item) for item in data["findings"]}),
         normals=tuple(_normal(item) for item in data["normals"]),
         locations=tuple(
-            Location(place["name"], tuple(place["terms"]), place.get("side", ""))
+            Location(place["name"], tuple(place["terms"]), place.get("side", ""), _codes(place))
             for place in data["vocabulary"]["locations"]
         ),
         words=MappingProxyType(words),
@@ -296,7 +296,12 @@ def _finding(item: Mapping[str, Any]) -> FindingSpec:
         normal=normal,
         knowledge=item.get("knowledge", ""),
         lay=item.get("lay", ""),
+        codes=_codes(item),
     )
+
+
+def _codes(item: Mapping[str, Any]) -> tuple[Code, ...]:
+    return tuple(Code(code["scheme"], code["code"], code["meaning"]) for code in item.get("codes", ()))
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

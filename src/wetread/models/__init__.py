@@ -15,13 +15,14 @@ from wetread.models.base import (
     inputs_of,
     read_manifest,
     taught,
+    version,
     write_manifest,
 )
 from wetread.models.template import NORMAL, CopyModel, TemplateModel
 
 __all__ = [
     "MANIFEST", "NORMAL", "CopyModel", "Model", "Progress", "TemplateModel", "fingerprint", "guide_of", "inputs_of", "open_model",
-    "read_manifest", "taught", "write_manifest",
+    "read_manifest", "taught", "version", "write_manifest",
 ]  # fmt: skip
 
 

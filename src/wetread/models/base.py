@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import wetread
 from wetread.records import Generation, Inputs, Prompt, Sampling
 
 MANIFEST = "wetread.json"
@@ -65,6 +66,15 @@ def fingerprint(name: str) -> str:
                 content.seek(number * (size - _BLOCK) // (_BLOCKS - 1))
                 digest.update(content.read(_BLOCK))
     return digest.hexdigest()
+
+
+def version(name: str, model: Model) -> str:
+    """Return what tells one state of the model called ``name`` from another, in the words that exported reports use.
+
+    The contents of a folder, else the commit of the hub that transformers names, else the version of this program.
+    """
+    config = getattr(getattr(model, "model", None), "config", None)
+    return fingerprint(name) or str(getattr(config, "_commit_hash", None) or f"wetread {wetread.__version__}")
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any]:

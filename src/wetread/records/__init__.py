@@ -1,5 +1,6 @@
 """The nouns: frozen records with JSON both ways. Standard library and numpy only."""
 
+from wetread.records.document import NOTICE, UNVERIFIED, Document, Signature
 from wetread.records.draft import Draft, ParseStatus
 from wetread.records.inputs import InputConfig, Inputs
 from wetread.records.report import (
@@ -21,7 +22,7 @@ from wetread.records.thought import Correction, Thought
 from wetread.records.trace import Trace
 
 __all__ = [
-    "CHANGES", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "VIEWS",
-    "Change", "Correction", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
-    "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Study", "Thought", "Trace", "Turn", "View",
+    "CHANGES", "NOTICE", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "UNVERIFIED", "VIEWS",
+    "Change", "Correction", "Document", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
+    "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Signature", "Study", "Thought", "Trace", "Turn", "View",
 ]  # fmt: skip

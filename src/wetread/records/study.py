@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -49,6 +50,8 @@ class Image:
     """What the reader did or noticed, in words (window chosen, inverted, several windows …)."""
     load: Callable[[], Pixels] | None = field(default=None, compare=False, repr=False)
     """Picklable function that returns the pixels; absent on an image that came from JSON alone."""
+    file: Path | None = field(default=None, compare=False, repr=False)
+    """Where its file is, while this program runs; never written anywhere. None where there is no file of its own."""
 
     def pixels(self) -> Pixels:
         """Return the grey values, shape (rows, columns), float32 in 0..1, bright = dense.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
+from wetread.export.wording import clean
+
 if TYPE_CHECKING:
     from wetread.knowledge import Branch, Difference
     from wetread.records import Finding, Presence
@@ -28,9 +30,6 @@ LONGEST_QUOTE = 60
 
 _ATTRIBUTES = ("side", "location", "severity", "change")
 _STRENGTH = {presence: rank for rank, presence in enumerate(SIGNS)}
-# Controls and marks that change the direction of writing would let a text steer the terminal.
-_STEERING = (*range(9), *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_CONTROLS = {0x0B: " ", 0x0C: " "} | dict.fromkeys(_STEERING, "\ufffd")
 
 
 def legend(colour: bool) -> Text:
@@ -56,10 +55,10 @@ def report_view(text: str, findings: Iterable[Finding], colour: bool) -> Text:
     """
     shown, last = Text(), 0
     for start, end, presence in _stretches(findings):
-        shown.append(_visible(text[last:start]))
-        shown.append_text(_marked(_visible(text[start:end]), presence, colour))
+        shown.append(clean(text[last:start]))
+        shown.append_text(_marked(clean(text[start:end]), presence, colour))
         last = end
-    shown.append(_visible(text[last:]))
+    shown.append(clean(text[last:]))
     shown.rstrip()
     return shown
 
@@ -103,7 +102,7 @@ def differences_view(found: Sequence[Difference], reference: str, draft: str) ->
     heading = f"Differences: {len(found)}, {serious} of them significant" if found else "No differences"
     tree = Tree(Text(heading, style="bold"))
     for one in found:
-        title = Text(f"{one.kind.replace('_', ' ')}: {_visible(one.finding)}", style="bold")
+        title = Text(f"{one.kind.replace('_', ' ')}: {clean(one.finding)}", style="bold")
         title.append(" (significant)" if one.significant else " (not significant)", "red" if one.significant else "dim")
         twig = tree.add(title)
         for name, finding, text in (("reference", one.reference, reference), ("draft", one.draft, draft)):
@@ -143,7 +142,7 @@ def _claim(claims: Sequence[Finding], text: str) -> Text:
     first = claims[0]
     shown = Text(SIGNS[first.presence] + " ")
     shown.append(first.presence, STYLES[first.presence])
-    shown.append("  " + ", ".join(_visible(claim.name) for claim in claims))
+    shown.append("  " + ", ".join(clean(claim.name) for claim in claims))
     shown.append(f" ({_attributes(first)})" if _attributes(first) else "")
     shown.append(f"  {_quote(first, text)}", "dim")
     return shown
@@ -161,9 +160,5 @@ def _attributes(finding: Finding) -> str:
 def _quote(finding: Finding, text: str) -> str:
     if finding.span is None:
         return ""
-    words = " ".join(_visible(text[slice(*finding.span)]).split())
+    words = " ".join(clean(text[slice(*finding.span)]).split())
     return f'"{words[:LONGEST_QUOTE]}…"' if len(words) > LONGEST_QUOTE else f'"{words}"'
-
-
-def _visible(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import time
@@ -15,7 +16,7 @@ from wetread import knowledge, prompts
 from wetread.errors import StudyError, UsageError
 from wetread.models import Model, Progress
 from wetread.prompts.direct import BOTH, split_sections
-from wetread.records import Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
+from wetread.records import NOTICE, Draft, Finding, Prior, Prompt, Report, Sampling, Sex, Study
 from wetread.runs import evidence, passes
 from wetread.runs.sections import without_others
 from wetread.runs.store import RunFolder
@@ -23,8 +24,6 @@ from wetread.studies import Problem, open_study
 from wetread.studies.texts import read_text
 
 Status = Literal["drafted", "refused", "failed"]
-NOTICE = "AI draft, not verified. Research use only: a radiologist must read the images and correct it."
-"""Stands on every draft that leaves the house."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class DraftRecord:
     """Reading plus generating, wall time of this study's share."""
     digest: str = ""
     """What the draft was made from: pixels and text of its prompt, as 16 hex digits; empty without images."""
+    drafted: str = ""
+    """When it was drafted, ISO 8601 in UTC; empty where it was not."""
     made: Draft | None = None
     """What the model said beside the report, and every pass of it; None where that is nothing."""
 
@@ -88,6 +89,7 @@ class DraftRecord:
             "model": self.model,
             "seconds": self.seconds,
             "digest": self.digest,
+            **({"drafted": self.drafted} if self.drafted else {}),
             "notice": NOTICE,
         }
 
@@ -104,6 +106,7 @@ class DraftRecord:
             perception=tuple(Finding.from_json(item) for item in data["perception"]),
             seconds=data["seconds"],
             digest=data.get("digest", ""),
+            drafted=data.get("drafted", ""),
             made=Draft.from_json(data["draft"]) if data.get("draft") else None,
         )
 
@@ -248,19 +251,24 @@ def _batch(
     if not asked:
         return []
     generations = passes.generate(model, style, [prompt for _, prompt, _, _ in asked], sampling, rounds)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return [
-        replace(_record(study, passes.read(style, one), model.name, round(one.seconds + seconds, 4)), digest=digest)
+        replace(
+            _record(study, passes.read(style, one), model.name, round(one.seconds + seconds, 4), now), digest=digest
+        )
         for (study, _, digest, seconds), one in zip(asked, generations, strict=True)
     ]
 
 
-def _record(study: Study, made: Draft, model: str, seconds: float) -> DraftRecord:
+def _record(study: Study, made: Draft, model: str, seconds: float, now: str) -> DraftRecord:
     images = tuple(image.to_json() for image in study.images)
     if not made.readable:
         return DraftRecord(study.id, "failed", model, images, made.reason, seconds=seconds, made=_spoken(made))
     found = knowledge.extract(made.report)
     reason = f"the draft is {made.parse}: {made.reason}" if made.parse != "complete" else ""
-    return DraftRecord(study.id, "drafted", model, images, reason, made.report, found, seconds, made=_spoken(made))
+    return DraftRecord(
+        study.id, "drafted", model, images, reason, made.report, found, seconds, drafted=now, made=_spoken(made)
+    )
 
 
 def _spoken(made: Draft) -> Draft | None:

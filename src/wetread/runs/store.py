@@ -272,11 +272,12 @@ def signature(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def write_atomic(path: Path, text: str | Iterable[str]) -> None:
-    """Write ``text``, or its pieces one after the other, so that a kill leaves either the old file or the new one."""
+def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
+    """Write a text, its pieces one after the other, or bytes, so that a kill leaves either the old file or the new one."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)
+    pieces = [content] if isinstance(content, str | bytes) else content
+    with part.open("wb") as file:
+        file.writelines(piece.encode() if isinstance(piece, str) else piece for piece in pieces)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)

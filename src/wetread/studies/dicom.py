@@ -88,6 +88,22 @@ def read_dataset(path: Path, name: str, *, tags: list[str] | None = None) -> Dat
     return ds
 
 
+def read_elements(path: Path, name: str, tags: list[str]) -> Dataset | None:
+    """Return these elements of a file's header, without the pixel data; None where the file is no DICOM file.
+
+    Raises
+    ------
+    StudyError
+        When the file cannot be read.
+    """
+    try:
+        if not looks_like_dicom(_head(path)):
+            return None
+    except OSError as error:
+        raise StudyError(f"{name}: the file cannot be read ({error.strerror}).") from error
+    return read_dataset(path, name, tags=tags)
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(132)

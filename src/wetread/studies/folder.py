@@ -180,15 +180,7 @@ def _attach(image: Image, root: Path) -> Image:
     name = PurePosixPath(image.name)
     if name.is_absolute() or ".." in name.parts or "\\" in image.name:
         raise StudyError(f"{LIST}: the image name {image.name!r} leads out of the folder; names are relative to it.")
-    return replace(image, load=partial(load_pixels, root, image.name))
-
-
-def file_of(image: Image) -> Path | None:
-    """Return the file from which an image of a folder is read; None for images that come from elsewhere."""
-    if isinstance(image.load, partial) and image.load.func is load_pixels:
-        root, name = image.load.args
-        return Path(root) / str(name)
-    return None
+    return replace(image, load=partial(load_pixels, root, image.name), file=root / image.name)
 
 
 def unreadable(shown: Iterable[tuple[str, Image]]) -> tuple[int, list[tuple[str, Image]]]:
@@ -204,7 +196,7 @@ def unreadable(shown: Iterable[tuple[str, Image]]) -> tuple[int, list[tuple[str,
     """
     files: dict[Path, tuple[str, Image]] = {}
     for one in shown:
-        path = file_of(one[1])
+        path = one[1].file
         if path is not None:
             files.setdefault(path, one)
     PilImage.init()  # not in the threads: it imports

@@ -14,7 +14,6 @@ import numpy as np
 
 from wetread.errors import StudyError
 from wetread.records import Image, Study
-from wetread.studies.folder import file_of
 from wetread.studies.priors import is_later
 from wetread.studies.splits import patient_key
 
@@ -160,7 +159,7 @@ def _key(study: Study) -> tuple[str, str]:
 def _mark(image: Image) -> bytes | None:
     """Return what equal pictures have in common and most others have not; None where the picture cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
-    path = file_of(image)
+    path = image.file
     try:
         if path is None:
             digest.update(image.pixels().tobytes())
@@ -174,7 +173,7 @@ def _mark(image: Image) -> bytes | None:
 
 
 def _equal(first: Image, second: Image) -> bool:
-    if file_of(first) is not None and file_of(first) == file_of(second):
+    if first.file is not None and first.file == second.file:
         return True
     try:
         return bool(np.array_equal(first.pixels(), second.pixels()))

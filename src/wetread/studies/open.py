@@ -160,8 +160,8 @@ def _open(file: _File, force: bool, key: bytes) -> tuple[Image, Header | None, s
         pixels, notes, header, source = picture.pixels, picture.notes, None, picture.format
     _recent.put(file.path, force, pixels)
     view: View = header.view if header else "unknown"
-    loader = partial(load_pixels, file.path.absolute(), force, file.name)
-    return Image(file.name, view, notes, loader), header, source
+    path = file.path.absolute()
+    return Image(file.name, view, notes, partial(load_pixels, path, force, file.name), path), header, source
 
 
 def _study(identifier: str, image: Image, header: Header | None, source: str) -> Study:

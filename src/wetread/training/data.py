@@ -37,7 +37,7 @@ class Pictures:
 
     def get(self, study: str, image: Image) -> Any:
         """Return the picture (``PIL.Image``, RGB) of an image of a study."""
-        file = folder.file_of(image)
+        file = image.file
         key = (study, image.name) if file is None else ("", str(file))
         if key in self._kept:
             self._kept.move_to_end(key)
