@@ -20,7 +20,6 @@ from typing import Literal, cast, get_args
 from wetread.knowledge.extract import extract
 from wetread.knowledge.ontology import Knowledge, load
 from wetread.knowledge.pruning import Tree, whole
-from wetread.knowledge.tree import phrase
 from wetread.records import CHANGES, SEVERITIES, SIDES, Change, Finding, Severity, Side
 
 Negatives = Literal["none", "said", "every"]

@@ -16,12 +16,12 @@ from wetread.records.report import (
 )
 from wetread.records.rollout import Generation, Prompt, Sampling, Turn
 from wetread.records.score import Metric, MetricSpec, Score
-from wetread.records.study import SEXES, VIEWS, Image, Pixels, Prior, Sex, Study, View
+from wetread.records.study import FRONTAL_FIRST, SEXES, VIEWS, Image, Pixels, Prior, Sex, Study, View
 from wetread.records.thought import Correction, Thought
 from wetread.records.trace import Trace
 
 __all__ = [
-    "CHANGES", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "VIEWS",
+    "CHANGES", "FRONTAL_FIRST", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "VIEWS",
     "Change", "Correction", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
     "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Study", "Thought", "Trace", "Turn", "View",
 ]  # fmt: skip
