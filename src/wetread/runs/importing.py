@@ -315,7 +315,8 @@ def _write(
                 raise RunError("two studies of the set have one pseudonym; give a --key-file of your own.")
             seen |= {one.study.id for one in made}
             fresh = [one for one in made if one.study.id not in done]
-            files = dict.fromkeys(file for one in fresh for file in one.files)
+            # those of listed studies too: links lead to where the set was, which may have been moved
+            files = dict.fromkeys(file for one in made for file in one.files)
             failed = {path for path in pool.map(writer.place, files) if path is not None}
             for one in fresh:
                 study = one.without(failed)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -55,7 +56,10 @@ def _entries(path: Path, place: Place) -> Iterator[Entry]:
 
 
 def _rows(place: Place, path: Path) -> Iterator[Row]:
-    listed = [name for entry in _entries(path, place) for name in entry.images] if place.look else []
+    listed: list[str] = []
+    if place.look:
+        with suppress(StudyError):  # told below, when it is read
+            listed += (name for entry in _entries(path, place) for name in entry.images)
     images = anchor(place, listed, SET.images, ("images", "files"))
     index = Index([images.root]) if place.look and not listed else None
     try:
