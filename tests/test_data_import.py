@@ -284,6 +284,30 @@ def test_splits(tmp_path, run):
     assert code == 2 and "Did you mean 'official'" in err
 
 
+def test_splits_from_a_file_in_place_of_the_sets_own(tmp_path, run):
+    """Keys in the file may be written as others write them: s and the number, R2Gen's names."""
+    root = made.mimic(tmp_path / "set")
+    rows = [{"study_id": f"s{STUDIES[0]}", "split": "test"}, {"study_id": STUDIES[1], "split": "test"}]
+    made.table(tmp_path / "mine.csv", rows)
+    code, _, err = run("import", "mimic-cxr-jpg", root, "--splits", tmp_path / "mine.csv", "--out", tmp_path / "out")
+    assert code == 0 and "2 rows of studies that the file of splits does not name" in err
+    assert [study.split for study in folder.read(tmp_path / "out")] == ["test", "test", ""]
+    made.r2gen(tmp_path / "r2gen")
+    root = made.openi(tmp_path / "openi")
+    run("import", "openi", root, "--splits", tmp_path / "r2gen" / "annotation.json", "--out", tmp_path / "o")
+    assert [study.split for study in folder.read(tmp_path / "o")] == ["train", "val"]
+    made.table(tmp_path / "wrong.csv", [{"id": "x", "fold": 1}])
+    code, _, err = run("import", "openi", root, "--splits", tmp_path / "wrong.csv", "--out", tmp_path / "w")
+    assert code == 1 and "no column 'study_id', 'split'" in err
+
+
+def test_options_that_a_set_has_no_use_for_are_refused(tmp_path, run):
+    root = made.openi(tmp_path / "set")
+    assert run("import", "openi", root, "--language", "es", "--out", tmp_path / "out")[0] == 2
+    assert run("import", "openi", root, "--reports", root, "--out", tmp_path / "out")[0] == 2
+    assert run("import", "openi", root, "--splits", tmp_path / "none.csv", "--out", tmp_path / "out")[0] == 3
+
+
 def test_a_split_word_that_is_none_is_left_out(tmp_path, run):
     made.table(
         tmp_path / "t.csv",
@@ -451,6 +475,54 @@ def test_a_file_that_cannot_be_read_costs_its_study_alone(tmp_path, run, monkeyp
     code, _, err = run("import", "table", path, "--out", tmp_path / "out", "--copy", "--no-labels")
     assert code == 1 and "2 left out: image files that cannot be read" in err
     assert len(folder.read(tmp_path / "out")) == 12
+
+
+def test_a_table_that_cannot_be_read_is_named_and_not_called_a_full_disk(tmp_path, run, monkeypatch):
+    root = made.chexpert_plus(tmp_path / "set")
+    real = importing_write.Path.open
+
+    def refuse(self, *arguments, **more):
+        if self.suffix == ".csv" and refuse.armed:
+            raise OSError(5, "Input/output error", str(self))
+        return real(self, *arguments, **more)
+
+    refuse.armed = False
+    gather = importing._gather
+
+    def arm(*arguments):
+        refuse.armed = True
+        return gather(*arguments)
+
+    monkeypatch.setattr(importing_write.Path, "open", refuse)
+    monkeypatch.setattr(importing, "_gather", arm)
+    code, _, err = run("import", "chexpert-plus", root, "--out", tmp_path / "out")
+    assert code == 1 and "df_chexpert_plus_240401.csv: cannot be read (Input/output error)" in err
+
+
+def test_halves_of_characters_and_numbers_that_are_none_are_written_as_json_can_hold_them(tmp_path, run):
+    row = {
+        "study": "a",
+        "findings": "Clear.",
+        "indication": "half \ud83d",
+        "weight": float("nan"),
+        "note": "\ud83d",
+        "image": "a.png",
+    }
+    (tmp_path / "t.jsonl").write_text(
+        json.dumps(row) + "\n" + json.dumps({**row, "study": "\ud83d", "image": "\ud83d.png"}) + "\n"
+    )
+    made.picture(tmp_path / "a.png")
+    run("import", "table", tmp_path / "t.jsonl", "--out", tmp_path / "out")
+    (only,) = lines(tmp_path / "out")
+    assert (only["indication"], only["meta"]["weight"], only["meta"]["note"]) == ("half ?", None, "?")
+    assert "NaN" not in (tmp_path / "out" / "studies.jsonl").read_text()
+    entries = {
+        "\ud83d": {"image_path": ["a.png"], "report": "Clear."},
+        "b": {"image_path": ["\ud83d.png"], "report": "Clear."},
+    }
+    (tmp_path / "r.json").write_text(json.dumps(entries))
+    assert run("import", "rexrank", tmp_path / "r.json", "--out", tmp_path / "r")[0] == 1
+    assert len(lines(tmp_path / "r")) == 1
 
 
 def test_links_that_cannot_be_made_are_told(tmp_path, run, monkeypatch):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import tarfile
+from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import data_set_files as made
 from data_set_files import CLEAR, EFFUSION, PATIENTS, STUDIES
-from studies_files import needs
-from wetread.errors import MissingError, StudyError, UsageError
+from studies_files import damaged, needs
+from wetread.errors import MissingError, StudyError, UsageError, WetreadError
 from wetread.records import Report
 from wetread.runs.sections import sectioned
 from wetread.studies import datasets
@@ -19,8 +23,8 @@ from wetread.studies.datasets import Dropped, Found, Place
 from wetread.studies.datasets.stage import NO_TEXT, TWO_REPORTS, Stage
 
 
-def read(name, root, **more):
-    """Return the studies of a data set by their ids, and why rows and studies were left out."""
+def read(name, root, there=True, **more):
+    """Return the studies of a data set by their ids, and why rows and studies were left out; ``there``: all files are."""
     data_set = datasets.get(name)
     place = Place(root, read=sectioned, **more)
     studies, gone = {}, []
@@ -29,7 +33,7 @@ def read(name, root, **more):
             if isinstance(row, Dropped):
                 gone.append(row)
             else:
-                assert not place.look or all(file is None or file.is_file() for file in row.files), row
+                assert not (place.look and there) or all(file is None or file.is_file() for file in row.files), row
                 stage.add(row)
         gone += stage.settle(images=False)
         for found in stage:
@@ -69,7 +73,9 @@ def test_openi_xml(tmp_path, archive):
 
 def test_openi_csv_says_the_same_and_knows_lateral_views(tmp_path):
     xml, _ = read("openi", made.openi(tmp_path / "xml"))
-    table, gone = read("openi", made.kaggle(tmp_path / "csv"), splits=tmp_path / "xml" / "splits.csv")
+    made.kaggle(tmp_path / "csv")
+    (tmp_path / "xml" / "splits.csv").rename(tmp_path / "csv" / "splits.csv")
+    table, gone = read("openi", tmp_path / "csv")
     assert reasons(gone) == [NO_TEXT] and set(table) == set(xml)
     for key in xml:
         one, other = xml[key].study, table[key].study
@@ -278,7 +284,9 @@ def test_padchest_gr_in_spanish(tmp_path):
     studies, _ = read("padchest-gr", made.padchest_gr(tmp_path), language="es")
     assert studies["251"].study.report == Report("Pequeño derrame izquierdo. Derecho libre.")
     with pytest.raises(UsageError, match="en and es"):
-        datasets.get("padchest-gr").open(Place(tmp_path, language="zh"))
+        datasets.get("padchest-gr").check(Place(tmp_path, language="zh"))
+    with pytest.raises(UsageError, match="--reports"):
+        datasets.get("padchest-gr").check(Place(tmp_path, reports=tmp_path))
 
 
 def test_cov_ctr_is_no_radiograph_and_drops_images_with_two_reports(tmp_path):
@@ -416,6 +424,93 @@ def test_json_that_is_none_is_refused(tmp_path):
     made.dump(tmp_path / "annotation.json", {"images": []})
     with pytest.raises(StudyError, match="lists train, val, test"):
         datasets.get("r2gen").open(Place(tmp_path))
+
+
+# ---- damaged files ---------------------------------------------------------------------------------------------------
+
+LISTINGS = {
+    "openi": (made.openi, "ecgen-radiology/1.xml"), "openi csv": (made.kaggle, "indiana_reports.csv"),
+    "openi views": (made.kaggle, "indiana_projections.csv"), "r2gen": (made.r2gen, "annotation.json"),
+    "mimic-cxr-jpg": (partial(made.mimic, packed=True), "mimic-cxr-reports.zip"),
+    "mimic-cxr-jpg metadata": (made.mimic, "mimic-cxr-2.0.0-metadata.csv.gz"),
+    "mimic-cxr-jpg split": (partial(made.mimic, gz=False), "mimic-cxr-2.0.0-split.csv"),
+    "mimic-cxr-jpg text": (made.mimic, f"{made.mimic_path(PATIENTS[0], STUDIES[0])}.txt"),
+    "chexpert-plus": (made.chexpert_plus, "df_chexpert_plus_240401.csv"),
+    "rexgradient": (made.rexgradient, "metadata/train_metadata_view_position.json"),
+    "padchest-gr": (made.padchest_gr, "grounded_reports_20240819.json"),
+    "padchest-gr table": (partial(made.padchest_gr, master="master_table.csv.zip"), "master_table.csv.zip"),
+    "cov-ctr": (made.cov_ctr, "COV-CTR/reports_ZH_EN.csv"), "rexrank": (made.rexrank, "iu_test.json"),
+    "llava": (made.llava, "train.json"), "llava swift": (partial(made.llava, form="swift"), "train.jsonl"),
+    "table": (made.plain, "reports.csv"), "table jsonl": (partial(made.plain, form="jsonl"), "reports.jsonl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(LISTINGS))
+def test_a_damaged_listing_ends_in_one_line_or_in_fewer_studies(name, tmp_path):
+    """Bytes changed, cut off and put in, anywhere: an error of ours, or rows with their reasons; never anything else."""
+    make, file = LISTINGS[name]
+    made_at = make(tmp_path / "set")
+    root = made_at if made_at.is_dir() or name == "table jsonl" else made_at.parent
+    path = tmp_path / "set" / file
+    whole = path.read_bytes()
+    every, _ = read(name.split()[0], root)
+
+    @given(damaged([whole]))
+    def run(data):
+        path.write_bytes(data)
+        try:
+            studies, gone = read(name.split()[0], root, there=False)
+        except WetreadError as error:
+            assert "\n" not in str(error)
+            return
+        assert all(row.reason and row.where for row in gone)
+        for found in studies.values():
+            assert found.study.to_json() and len(found.files) == len(found.study.images)
+
+    run()
+    path.write_bytes(whole)
+    assert read(name.split()[0], root)[0] == every
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=4) | st.just("../../x.png"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["report", "id", "image", "findings"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+JSONS = {
+    "r2gen": ("annotation.json", made.r2gen), "rexgradient": ("metadata/train_metadata_view_position.json", made.rexgradient),
+    "padchest-gr": ("grounded_reports_20240819.json", made.padchest_gr), "rexrank": ("iu_test.json", made.rexrank),
+    "llava": ("train.json", made.llava),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(JSONS))
+def test_values_of_any_kind_anywhere_in_json_never_end_an_import(name, tmp_path):
+    file, make = JSONS[name]
+    make(tmp_path)
+    path = tmp_path / file
+    whole = json.loads(path.read_text("utf-8"))
+
+    @given(st.data())
+    def run(data):
+        spoilt = json.loads(json.dumps(whole))
+        holder, key = data.draw(st.sampled_from(sorted(places(spoilt), key=lambda one: str(one[1]))))
+        holder[key] = data.draw(JUNK)
+        made.dump(path, spoilt)
+        try:
+            read(name, tmp_path, there=False)
+        except WetreadError as error:
+            assert "\n" not in str(error)
+
+    run()
+
+
+def places(value):
+    """Every place in nested JSON: its holder and key."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in list(inner):
+        yield value, key
+        yield from places(one)
 
 
 # ---- the real Open-i files -------------------------------------------------------------------------------------------

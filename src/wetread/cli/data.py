@@ -34,7 +34,9 @@ def import_(
     copy: bool = typer.Option(False, "--copy", help="Copy the images; without it they are linked to."),
     reports: Path | None = typer.Option(None, "--reports", help="MIMIC-CXR: folder or .zip of the reports."),
     splits: Path | None = typer.Option(
-        None, "--splits", help="Open-i: CSV with study_id and split, or R2Gen's annotation.json."
+        None,
+        "--splits",
+        help="Splits in place of the set's own: CSV with study_id and split, or R2Gen's annotation.json.",
     ),
     split: str = typer.Option(
         "official", "--split", help="official, patient (anew, by a hash of the patient) or none."

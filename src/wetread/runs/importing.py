@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from wetread.errors import RunError, StudyError, UsageError, nearest
 from wetread.records import Study
@@ -31,9 +33,10 @@ from wetread.runs import importing_write as writing
 from wetread.runs.store import RunFolder, disk_error, write_atomic, write_json
 from wetread.studies import folder
 from wetread.studies.anonymise import DEFAULT_KEY
-from wetread.studies.datasets import DataSet, Dropped, Found, Opened, Place, card_text
+from wetread.studies.datasets import DataSet, Dropped, Found, Opened, Place, card_text, splits_file
+from wetread.studies.datasets.base import Row
 from wetread.studies.datasets.card import Card, Counting
-from wetread.studies.datasets.files import contents
+from wetread.studies.datasets.files import contents, is_there
 from wetread.studies.datasets.stage import Stage
 from wetread.studies.datasets.wording import Marks
 from wetread.studies.priors import PriorCount, with_priors
@@ -47,6 +50,9 @@ KIND = "data import"
 _CHUNK = 256
 _MIXED = "\nColumns of `meta` hold values of several kinds, so that `load_dataset` may fail on them.\n"
 _READERS = 16
+_PART = 16
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done (``read``, ``written``), how many there are done, and of how many (0: not known)."""
@@ -158,7 +164,13 @@ def import_set(
     RunError
         The folder was made by something else, or cannot be written.
     """
+    data_set.check(place)
     opened = data_set.open(place)
+    tally = Tally()
+    if place.splits is not None:
+        splits_file.check(place.splits)
+        rows = partial(_with_splits, opened, data_set, place.splits, tally)
+        opened = replace(opened, rows=rows, listings=(*opened.listings, place.splits))
     if (out / folder.LIST).exists() and not (out / "run.json").exists():
         raise RunError(f"{out.name} holds studies that no import wrote; choose an empty folder with --out.")
     made_by = {
@@ -167,23 +179,57 @@ def import_set(
     }  # fmt: skip
     if (out / "run.json").exists():
         RunFolder.open(out, KIND, made_by, alone=True)  # another import's folder is refused before anything is read
-    tally = Tally()
     try:
         with Stage(data_set.twice) as stage:
-            _gather(opened, stage, place, tally, lambda done: progress("read", done, opened.total))
-            tally.studies = len(stage)
-            for gone in stage.settle(images=place.look, limit=config.limit):
-                _drop(tally, gone)
-            if stage.other_texts:
-                tally.notes["rows with another text of their study's report"] = stage.other_texts
-            if not len(stage):
-                raise _nothing(data_set, place, tally)
+            _read(opened, stage, place, (data_set, config), tally, progress)
             run = RunFolder.open(out, KIND, made_by, alone=True)
             links, tally.priors = _priors(stage, config)
             _write(stage, out, (data_set, config), links, tally, progress)
         return _finish(out, run, data_set, config, tally)
     except OSError as error:
         raise disk_error(out, error) from error
+    except sqlite3.Error as error:
+        raise RunError(
+            f"the temporary file of the import failed ({error}); give it room in the folder that SQLITE_TMPDIR names."
+        ) from error
+
+
+def _read(
+    opened: Opened, stage: Stage, place: Place, what: tuple[DataSet, ImportConfig], tally: Tally, progress: Progress
+) -> None:
+    """Read the set into the stage and take out what cannot be used; ``StudyError`` where nothing is left."""
+    data_set, config = what
+    try:
+        _gather(opened, stage, place, tally, lambda done: progress("read", done, opened.total))
+    except OSError as error:
+        name = Path(str(error.filename)).name if error.filename else place.root.name
+        raise StudyError(f"{name}: cannot be read ({error.strerror or error}).") from error
+    tally.studies = len(stage)
+    for gone in stage.settle(images=place.look, limit=config.limit):
+        _drop(tally, gone)
+    if stage.other_texts:
+        tally.notes["rows with another text of their study's report"] = stage.other_texts
+    if not len(stage):
+        raise _nothing(data_set, place, tally)
+
+
+def _with_splits(opened: Opened, data_set: DataSet, path: Path, tally: Tally) -> Iterator[Row]:
+    """Yield the rows of a set with the splits that a file says, in place of its own."""
+    problems: list[Dropped] = []
+    chosen = splits_file.read(path, data_set.key, problems)
+    yield from problems
+    for row in opened.rows():
+        if isinstance(row, Dropped):
+            yield row
+            continue
+        key = data_set.key(row.study.id)
+        split = chosen.get(key, "")
+        if key not in chosen:
+            tally.notes["rows of studies that the file of splits does not name"] += 1
+        if split is None:
+            yield Dropped("a split that is none of train, val, test", row.where, row.study.id)
+        else:
+            yield replace(row, study=row.study.with_split(split))
 
 
 def _fingerprint(paths: Iterable[Path]) -> str:
@@ -220,16 +266,15 @@ def _gather(opened: Opened, stage: Stage, place: Place, tally: Tally, moved: Cal
 
 
 def _present(found: Iterable[Found], pool: ThreadPoolExecutor) -> dict[Path, bool]:
-    """Return which files are there and hold something; on network disks each waits, so many are asked at once."""
-    files = [path for row in found for path in {*row.files, *row.prior_files} if path is not None]
-    return dict(zip(files, pool.map(_is_there, files), strict=True))
+    """Return which files are there and hold something."""
+    files = list(dict.fromkeys(path for row in found for path in (*row.files, *row.prior_files) if path is not None))
+    return dict(zip(files, _in_parts(pool, is_there, files), strict=True))
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except (OSError, ValueError):
-        return False
+def _in_parts(pool: ThreadPoolExecutor, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    """Return what comes of each item, in order; many at once, since on network disks each file waits."""
+    parts = [items[start : start + _PART] for start in range(0, len(items), _PART)]
+    return [out for done in pool.map(lambda part: [work(one) for one in part], parts) for out in done]
 
 
 def _with_files(found: Found, present: dict[Path, bool]) -> Found:
@@ -258,6 +303,8 @@ def _drop(tally: Tally, gone: Dropped) -> None:
 
 def _nothing(data_set: DataSet, place: Place, tally: Tally) -> StudyError:
     told = "; ".join(f"{count:,} {reason}" for reason, count in tally.reasons.most_common(4)) or "it has no rows"
+    detail = next((one["detail"] for one in tally.dropped if "detail" in one), "")
+    told += f" ({detail.rstrip('.')})" if detail else ""
     where = place.images or place.root
     hint = ""
     if place.look and tally.reasons.get("no image file"):
@@ -316,8 +363,8 @@ def _write(
             seen |= {one.study.id for one in made}
             fresh = [one for one in made if one.study.id not in done]
             # those of listed studies too: links lead to where the set was, which may have been moved
-            files = dict.fromkeys(file for one in made for file in one.files)
-            failed = {path for path in pool.map(writer.place, files) if path is not None}
+            files = list(dict.fromkeys(file for one in made for file in one.files))
+            failed = {path for path in _in_parts(pool, writer.place, files) if path is not None}
             for one in fresh:
                 study = one.without(failed)
                 if one.study.images and not study.images:

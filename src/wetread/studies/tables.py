@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,11 @@ SUFFIXES = (".csv", ".jsonl")
 """Kinds of table that can be read."""
 LONGEST_FIELD = 2**24
 """Most characters of one CSV field; more are taken for a quotation mark that is never closed."""
+
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+)  # fmt: skip
+"""How ``zipfile`` fails on archives that are damaged, encrypted or packed in a way it does not know."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,7 @@ def csv_rows(path: Path, moved: Callable[[int], None] = lambda position: None) -
         except UnicodeDecodeError:
             with _unpacked(path) as raw:
                 raise not_utf8(path.name, raw) from None
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
             raise StudyError(
                 f"{path.name}, line {line}: damaged or cut short ({str(error) or 'it ends too early'}); fetch it again."
             ) from error
@@ -236,18 +242,25 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path, "rb") as file:
             yield file  # type: ignore[misc]
     elif suffix == ".zip":
-        try:
-            with zipfile.ZipFile(path) as pack:
-                names = [name for name in pack.namelist() if name.lower().endswith(".csv") and "/." not in f"/{name}"]
-                if len(names) != 1:
-                    raise StudyError(f"{path.name}: {len(names)} tables in it; unpack it and leave one.")
-                with pack.open(names[0]) as member:
-                    yield member
-        except zipfile.BadZipFile as error:
-            raise StudyError(f"{path.name}: no readable archive ({error}); fetch it again.") from error
+        with _member(path) as member:
+            yield member
     else:
         with path.open("rb") as file:
             yield file
+
+
+def _member(path: Path) -> IO[bytes]:
+    """Open the one table of an archive."""
+    try:
+        pack = zipfile.ZipFile(path)
+        names = [name for name in pack.namelist() if name.lower().endswith(".csv") and "/." not in f"/{name}"]
+        if len(names) == 1:
+            return pack.open(names[0])
+    except DAMAGED_ZIP as error:
+        raise StudyError(
+            f"{path.name}: no readable archive ({error or type(error).__name__}); fetch it again."
+        ) from error
+    raise StudyError(f"{path.name}: {len(names)} tables in it; unpack it and leave one.")
 
 
 class JsonObject(dict[str, Any]):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wetread.errors import UsageError
 from wetread.records import Report, Study
 
 
@@ -26,7 +27,7 @@ class Place:
     reports: Path | None = None
     """Folder or archive of the reports, where they lie elsewhere (MIMIC-CXR)."""
     splits: Path | None = None
-    """File that says the split of each study, where the set has none of its own."""
+    """File that says the split of each study, in place of the set's own."""
     language: str = "en"
     """Language of the reports, where the set has several."""
     look: bool = True
@@ -106,3 +107,16 @@ class DataSet:
     """What becomes of a study whose rows have different reports: left out, or the first report stands."""
     modality: str = "chest_xray"
     """Which knowledge file speaks of it."""
+    languages: tuple[str, ...] = ("en",)
+    """Languages that its reports come in."""
+    reports_elsewhere: bool = False
+    """Whether its reports may lie in another folder than what else there is."""
+    key: Callable[[str], str] = str.strip
+    """Makes its id of a study of the one in a file of splits."""
+
+    def check(self, place: Place) -> None:
+        """Refuse options that this set has no use for (``UsageError``)."""
+        if place.language not in self.languages:
+            raise UsageError(f"--language {place.language}: {self.title} has {' and '.join(self.languages)}.")
+        if place.reports is not None and not self.reports_elsewhere:
+            raise UsageError(f"--reports: the reports of {self.title} lie in PATH; leave the option out.")

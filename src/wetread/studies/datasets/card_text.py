@@ -47,7 +47,9 @@ def front_matter(title: str, meta: Sequence[Mapping[str, Any]] | None) -> str:
         "configs": [{"config_name": "default", "data_files": LIST}],
     }
     if meta is not None:
-        data["dataset_info"] = {"features": json.loads(json.dumps(features(meta)))}  # nothing shared, so no YAML anchors
+        data["dataset_info"] = {
+            "features": json.loads(json.dumps(features(meta)))
+        }  # nothing shared, so no YAML anchors
     return f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n"
 
 

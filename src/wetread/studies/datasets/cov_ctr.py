@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from wetread.errors import UsageError
 from wetread.records import Image, Report, Study
 from wetread.studies.datasets import wording
 from wetread.studies.datasets.base import DataSet, Dropped, Found, Opened, Place, Row
@@ -31,15 +30,12 @@ from wetread.studies.datasets.files import (
 )
 
 TITLE = "COV-CTR"
-LANGUAGES = ("en", "zh")
 _NEEDED = ("image_id", "findings", "impression", "reports_En")
 
 
 def open_set(place: Place) -> Opened:
     """Find the CSV; see ``DataSet.open``."""
     must_exist(place)
-    if place.language not in LANGUAGES:
-        raise UsageError(f"--language {place.language}: {TITLE} has {' and '.join(LANGUAGES)}.")
     names = ["reports_ZH_EN.csv", "reports.csv"]
     listing = place.root if place.root.is_file() else first_of([place.root, place.root / "COV-CTR"], names)
     if listing is None:
@@ -88,4 +84,5 @@ SET = DataSet(
     dropped="terminologies; images without a row; images with two different reports",
     images="the names in image_id",
     modality="chest_ct",
+    languages=("en", "zh"),
 )

@@ -37,6 +37,14 @@ def must_exist(place: Place) -> None:
             raise MissingError(f"there is no file or folder {str(path)!r}.{near}")
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there and holds something; a name that no file can have is no error."""
+    try:
+        return path.stat().st_size > 0
+    except (OSError, ValueError):
+        return False
+
+
 def contents(folder: Path) -> str:
     """Return the first entries of a folder in words; several that differ in digits alone are one pattern.
 
@@ -128,6 +136,8 @@ def below(name: str) -> PurePosixPath | None:
         parts.pop(0)
     if not parts or path.is_absolute() or ".." in parts or "\0" in name or PureWindowsPath(name.strip()).drive:
         return None
+    if not name.isascii() and name.encode("utf-8", "replace").decode() != name:
+        return None
     return PurePosixPath(*parts)
 
 
@@ -178,7 +188,7 @@ def anchor(
     for root in (root for root in roots if root.is_dir()):
         for suffix in (None, *suffixes):
             one = Anchor(root, suffix)
-            hits = sum(one.file(path).is_file() for path in sample)
+            hits = sum(is_there(one.file(path)) for path in sample)
             if hits > most:
                 best, most = one, hits
             if hits and hits == len(sample):

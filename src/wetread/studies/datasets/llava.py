@@ -104,7 +104,11 @@ def _entry(entry: Any, where: str, place: Place, images: Anchor) -> Row:
     if not isinstance(entry, dict):
         return Dropped("an entry that is no object", where, detail=entry if isinstance(entry, str) else "")
     names = _images(entry, place)
-    study = wording.plain(entry.get("study_id")) or wording.plain(entry.get("id")) or (names[0] if names else "")
+    study = (
+        wording.plain(entry.get("study_id"))
+        or wording.plain(entry.get("id"))
+        or (wording.plain(names[0]) if names else "")
+    )
     if not study:
         return Dropped("a row without its ids", where)
     answers = _answers(entry)

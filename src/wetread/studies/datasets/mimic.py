@@ -19,7 +19,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,6 +37,7 @@ from wetread.studies.datasets.files import (
     must_exist,
     wrong_layout,
 )
+from wetread.studies.tables import DAMAGED_ZIP
 
 TITLE = "MIMIC-CXR"
 PATTERN = "files/pNN/pNNNNNNNN/sNNNNNNNN/*"
@@ -60,17 +61,16 @@ class _Texts:
     path: Path
     inside: str = ""
 
+    @cached_property
+    def _pack(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(self.path)
+
     def read(self, patient: str, study: str) -> str:
         """Return a report's text; ``KeyError`` or ``OSError`` where there is none."""
         name = f"p{patient[:2]}/p{patient}/s{study}.txt"
         folder = self.path.is_dir()
-        data = (self.path / name).read_bytes() if folder else _archive(self.path).read(self.inside + name)
+        data = (self.path / name).read_bytes() if folder else self._pack.read(self.inside + name)
         return data.decode("utf-8")
-
-
-@lru_cache(maxsize=1)
-def _archive(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
 
 
 def open_set(place: Place, suffix: str) -> Opened:
@@ -110,7 +110,7 @@ def _find_texts(place: Place) -> _Texts | None:
         if file.is_file() and file.suffix == ".zip":
             try:
                 names = (name for name in zipfile.ZipFile(file).namelist() if name.endswith(".txt"))
-            except zipfile.BadZipFile as error:
+            except DAMAGED_ZIP as error:
                 raise StudyError(f"{file.name}: no readable archive ({error}); fetch it again.") from error
             first = next((name for name in names if "/s" in name), None)
             if first is not None:
@@ -180,9 +180,9 @@ def _study(
 ) -> Row:  # fmt: skip
     try:
         text = texts.read(one.patient, study)
-    except (OSError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, KeyError):
         return Dropped("no report file", where, study)
-    except (UnicodeDecodeError, zipfile.BadZipFile, ValueError, EOFError) as error:
+    except DAMAGED_ZIP as error:  # a text that is not UTF-8 is a ValueError too
         return Dropped("the report file cannot be read", where, study, type(error).__name__)
     if one.split is None:
         return Dropped("a split that is none of train, validate, test", where, study)
@@ -242,6 +242,8 @@ JPG_SET = DataSet(
     dropped="WET READ, TECHNIQUE, EXAMINATION, RECOMMENDATION(S), NOTIFICATION and addenda; studies without a report file or "
     "without any of the sections",
     images=f"{PATTERN}.jpg",
+    reports_elsewhere=True,
+    key=lambda name: name.strip().removeprefix("s"),
 )
 DICOM_SET = replace(
     JPG_SET,

@@ -26,7 +26,7 @@ from typing import IO
 from xml.etree import ElementTree
 
 from wetread.records import Image, Report, Study, View
-from wetread.studies.datasets import r2gen, wording
+from wetread.studies.datasets import r2gen, splits_file, wording
 from wetread.studies.datasets.base import DataSet, Dropped, Found, Opened, Place, Row
 from wetread.studies.datasets.files import (
     CUT,
@@ -51,7 +51,7 @@ def open_set(place: Place) -> Opened:
     """Find one of the layouts; see ``DataSet.open``."""
     must_exist(place)
     root = place.root
-    splits = _split_file(place)
+    splits = _split_file(place.root)
     if root.is_file() and root.suffix == ".json":
         return r2gen.open_set(place)
     table = first_of([root], [_REPORTS, f"{_REPORTS}.gz"])
@@ -78,31 +78,26 @@ def open_set(place: Place) -> Opened:
     raise wrong_layout(place, TITLE, wanted)
 
 
-def _split_file(place: Place) -> Path | None:
-    found = place.splits
-    if found is None and place.root.is_dir():
-        found = first_of([place.root], ["splits.csv", "annotation.json"])
-    elif found is None:
-        found = first_of([place.root.parent], ["splits.csv"])
-    if found is not None and found.suffix != ".json":
-        check_columns(found, ("study_id", "split"))
+def _split_file(root: Path) -> Path | None:
+    """Return the file beside the reports that has R2Gen's splits; None where there is none."""
+    found = first_of([root if root.is_dir() else root.parent], ["splits.csv", "annotation.json"])
+    if found is not None:
+        splits_file.check(found)
     return found
 
 
 def _splits(path: Path | None, problems: list[Dropped]) -> dict[str, str | None]:
-    """Return the split of each study by a file; None for a word that is no split."""
-    if path is None:
-        return {}
-    if path.suffix == ".json":
-        entries = r2gen.read_annotation(path)
-        pairs = ((entry, split) for split, part in entries.items() for entry in part if isinstance(entry, dict))
-        return {r2gen.iu_key(wording.plain(entry.get("id"))): split for entry, split in pairs}
-    return {_key(row["study_id"]): wording.split_of(row["split"]) for row in beside(path, problems)}
+    return {} if path is None else splits_file.read(path, key_of, problems)
 
 
-def _key(uid: str) -> str:
+def key_of(uid: str) -> str:
+    """Return the collection's key of a study from ``4``, ``CXR4`` or R2Gen's ``CXR4_IM-2050``.
+
+    >>> key_of("4"), key_of(" CXR4"), key_of("CXR4_IM-2050"), key_of("")
+    ('CXR4', 'CXR4', 'CXR4', '')
+    """
     uid = uid.strip()
-    return uid if uid.startswith("CXR") or not uid else f"CXR{uid}"
+    return r2gen.iu_key(uid) or (uid if uid.startswith("CXR") or not uid else f"CXR{uid}")
 
 
 def _index(place: Place) -> Index | None:
@@ -156,7 +151,7 @@ def _xml(data: bytes, where: str, splits: Mapping[str, str | None], index: Index
     except (ElementTree.ParseError, ValueError) as error:
         return Dropped("a report that cannot be read", where, detail=f"not XML ({error})")
     uid = tree.find(".//uId")
-    key = _key(uid.get("id", "") if uid is not None else "")
+    key = key_of(uid.get("id", "") if uid is not None else "")
     if not key:
         return Dropped("a row without its ids", where)
     texts = dict.fromkeys(_SECTIONS, "")
@@ -174,7 +169,7 @@ def _csv_rows(place: Place, table: Path, views: Path, splits: Path | None) -> It
     chosen = _splits(splits, problems)
     images: dict[str, list[tuple[str, str]]] = {}
     for row in beside(views, problems):
-        images.setdefault(_key(row["uid"]), []).append((row["filename"].strip(), row["projection"]))
+        images.setdefault(key_of(row["uid"]), []).append((row["filename"].strip(), row["projection"]))
     yield from problems
     index = _index(place)
     for found in records(table):
@@ -183,7 +178,7 @@ def _csv_rows(place: Place, table: Path, views: Path, splits: Path | None) -> It
             continue
         line, row = found
         where = f"{table.name}, line {line}"
-        key = _key(row["uid"])
+        key = key_of(row["uid"])
         if not key:
             yield Dropped("a row without its ids", where)
             continue
@@ -228,4 +223,5 @@ SET = DataSet(
     priors="none: no dates, and one study a patient by the DICOM headers",
     dropped="MeSH terms, captions; studies without findings and impression",
     images="CXRN_IM-NNNN-NNNN.png, N_IM-NNNN-NNNN.dcm.png or .dcm",
+    key=key_of,
 )

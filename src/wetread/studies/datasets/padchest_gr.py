@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wetread.errors import UsageError
 from wetread.records import Image, Prior, Report, Study
 from wetread.studies.datasets import wording
 from wetread.studies.datasets.base import DataSet, Dropped, Found, Opened, Place, Row
@@ -26,15 +25,12 @@ from wetread.studies.datasets.files import Index, beside, check_columns, first_o
 from wetread.studies.reports import read_json
 
 TITLE = "PadChest-GR"
-LANGUAGES = ("en", "es")
 _MASTER = ("StudyID", "PatientID", "split")
 
 
 def open_set(place: Place) -> Opened:
     """Find the JSON and the master table; see ``DataSet.open``."""
     must_exist(place)
-    if place.language not in LANGUAGES:
-        raise UsageError(f"--language {place.language}: {TITLE} has {' and '.join(LANGUAGES)}.")
     folders = [place.root] if place.root.is_dir() else [place.root.parent]
     listing = (
         place.root if place.root.is_file() else first_of(folders, ["grounded_reports_*.json", "grounded_reports.json"])
@@ -113,4 +109,5 @@ SET = DataSet(
     priors="as the set names them (`PreviousStudyID`), with the image; where it names none, by study date",
     dropped="boxes, labels, locations, progression; the stemmed Spanish report; studies that the master table does not have",
     images="Padchest_GR_files/PadChest_GR/*.png",
+    languages=("en", "es"),
 )

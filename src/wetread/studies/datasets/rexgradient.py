@@ -70,7 +70,7 @@ def _entry(key: str, entry: Any, split: str, where: str, images: Anchor) -> Row:
     views = entry.get("ImageViewPosition")
     views = (views if isinstance(views, list) else []) + [""] * len(names)
     made = Study(
-        id=wording.plain(entry.get("StudyInstanceUid")) or key,
+        id=wording.plain(entry.get("StudyInstanceUid")) or wording.plain(key),
         images=tuple(Image(str(name), wording.view_of(view)) for name, view in zip(names, views, strict=False)),
         patient=wording.plain(entry.get("PatientID")),
         indication=wording.said(entry.get("Indication")),

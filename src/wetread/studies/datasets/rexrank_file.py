@@ -50,7 +50,8 @@ def _images(study: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _entry(study: str, entry: Mapping[str, Any], split: str, where: str, place: Place, images: Anchor) -> Row:
-    if not study.strip():
+    study = wording.plain(study)
+    if not study:
         return Dropped("a row without its ids", where)
     pairs = [(path, view) for name, view in _images(study, entry) if (path := below(name)) is not None]
     if place.look and not pairs:

@@ -11,6 +11,7 @@ Without a column of images, a study's images are the files of the folder that ar
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ from wetread.studies.matching import PATIENTS
 from wetread.studies.reports import IMAGES, SUFFIXES, Entry, open_entries
 
 TITLE = "table"
+LONGEST_NAME = 200
+"""Characters of an id from which on no folder is looked for that is called so; file systems allow 255 bytes."""
 _TAKEN = frozenset({
     *PATIENTS, *IMAGES, "indication", "comparison", "age", "sex", "gender", "date", "study_date", "split", "view",
     "modality", "site", "context",
@@ -47,7 +50,9 @@ def open_set(place: Place) -> Opened:
         if found is None:
             raise wrong_layout(place, "a table of reports", "one .csv, .jsonl or .json")
         path = found
-    first = next(iter(_entries(path, place)))  # a wrong header is refused here
+    first = next(_entries(path, place), None)  # a wrong header is refused here
+    if first is None:
+        raise StudyError(f"{path.name}: a header and no rows; a report must be in it.")
     return Opened(path.name + (", images by column" if first.images else ""), partial(_rows, place, path), (path,))
 
 
@@ -98,7 +103,7 @@ def _row(entry: Entry, where: str, images: Anchor, index: Index | None) -> Row:
         split=split,
         report=Report(wording.said(entry.report.findings), wording.said(entry.report.impression)),
         source=TITLE,
-        meta={name: value for name, value in meta.items() if name not in _TAKEN},
+        meta={wording.plain(name): _value(value) for name, value in meta.items() if name not in _TAKEN},
     )
     return Found(made, tuple(files), where=where)
 
@@ -108,8 +113,15 @@ def _called(study: str, index: Index, root: Path) -> list[Path]:
     found = index.starting(Path(study).stem if re.search(r"\.(png|jpe?g|dcm)$", study, re.IGNORECASE) else study)
     path = below(study)
     folder = root / path if path is not None else root
-    inside = sorted(folder.iterdir()) if path is not None and folder.is_dir() else []
+    inside = sorted(folder.iterdir()) if path is not None and len(study) < LONGEST_NAME and folder.is_dir() else []
     return found or [one for one in inside if index.get(one.name) == one]
+
+
+def _value(value: Any) -> Any:
+    """Return a value as JSON can hold it everywhere: no halves of characters, no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return wording.plain(value) if isinstance(value, str) else value
 
 
 def _first(meta: Mapping[str, Any], names: tuple[str, ...]) -> str:

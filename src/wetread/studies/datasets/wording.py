@@ -50,7 +50,12 @@ def plain(value: Any) -> str:
     """
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    return " ".join(str(value).replace("\0", " ").split())
+    text = str(value).replace("\0", " ")
+    if not text.isascii():
+        text = text.encode(
+            "utf-8", "replace"
+        ).decode()  # half of a surrogate pair, which JSON can hold, is no character
+    return " ".join(text.split())
 
 
 def said(value: Any) -> str:
