@@ -5,6 +5,7 @@ phantom     studies made a second, one core, 128 x 128
 sft, grpo   the trainings against plain TRL scripts with the same model, batch and steps; GRPO at two image sizes
 draft       drafting in batches against one study at a time
 score       `wetread score` on 10,000 pairs and `wetread compare`, as whole processes
+import      `wetread data import` and `check`, studies a second, as whole processes
 metrics     the metrics with weights against the official code; small and alone unless its environment is named
 """
 
@@ -102,6 +103,11 @@ def score_speed(rounds: int) -> None:
     _run("score_speed.py", "--rounds", rounds)
 
 
+def import_speed(rounds: int) -> None:
+    """Studies a second of `wetread data import` and `wetread data check`."""
+    _run("import_speed.py", "--rounds", rounds)
+
+
 def metrics_speed(rounds: int, official: Path | None, made: Path | None) -> None:
     """Pairs a second of the metrics with weights, beside the official code when its environment is named."""
     if official or made:
@@ -127,7 +133,7 @@ def _quietly(work: Callable[[], Any]) -> Any:
 def main() -> None:
     """Run every part, or the one that `--only` names."""
     parts = {
-        "startup": startup, "phantom": phantom_speed, "score": score_speed, "metrics": metrics_speed,
+        "startup": startup, "phantom": phantom_speed, "score": score_speed, "import": import_speed, "metrics": metrics_speed,
         "sft": sft_speed, "grpo": grpo_speed, "draft": draft_speed,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,7 +153,7 @@ def main() -> None:
             continue
         if name == "metrics":
             metrics_speed(given.rounds, given.official, given.make_official)
-        elif name in ("startup", "phantom", "score"):
+        elif name in ("startup", "phantom", "score", "import"):
             part(given.rounds)  # type: ignore[operator]
         else:
             with tempfile.TemporaryDirectory() as folder:

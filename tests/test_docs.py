@@ -72,7 +72,7 @@ def help_of(verbs: tuple[str, ...]) -> str:
 
 def verbs_of(words: list[str]) -> tuple[str, ...]:
     """The leading words that name a command: ``train sft`` of ``train sft --data phantom``."""
-    groups = {"train": 2, "rexrank": 2}
+    groups = {"train": 2, "rexrank": 2, "data": 2}
     return tuple(words[: groups.get(words[0], 1)]) if words and not words[0].startswith("-") else ()
 
 

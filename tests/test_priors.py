@@ -68,15 +68,19 @@ def moment(study: Study) -> datetime.datetime | None:
         return None
 
 
-def known_earlier(one: Study, other: Study) -> bool:
-    """Whether ``one`` is known to be earlier, said in another way than in the code: by day, then time, then encounter."""
+def known_earlier(one: Study, other: Study, dated: set[tuple[str, str]]) -> bool:
+    """Whether ``one`` is known to be earlier, said in another way than in the code: by day, then time, then encounter.
+
+    ``dated`` are the patients with a date at all; those of the others are ordered by encounter alone.
+    """
     first, second = moment(one), moment(other)
-    if first is None or second is None:
-        return False
-    if first.date() != second.date():
-        return first.date() < second.date()
-    if all(len(study.date) > 10 for study in (one, other)) and first != second:
-        return first < second
+    if (one.source, one.patient) in dated:
+        if first is None or second is None:
+            return False
+        if first.date() != second.date():
+            return first.date() < second.date()
+        if all(len(study.date) > 10 for study in (one, other)) and first != second:
+            return first < second
     numbers = [study.meta.get("encounter") for study in (one, other)]
     return all(type(number) is int for number in numbers) and numbers[0] < numbers[1]
 
@@ -85,6 +89,7 @@ def known_earlier(one: Study, other: Study) -> bool:
 def test_a_prior_is_the_latest_earlier_study_of_the_same_patient_and_split(studies):
     made, counts = with_priors(studies)
     by_key = {(study.source, study.id): study for study in studies}
+    dated = {(study.source, study.patient) for study in studies if moment(study)}
     assert [replace(study, prior=None) for study in made] == studies
     for study in made:
         mates = [
@@ -92,17 +97,24 @@ def test_a_prior_is_the_latest_earlier_study_of_the_same_patient_and_split(studi
             for one in studies
             if study.patient and (one.source, one.patient, one.split) == (study.source, study.patient, study.split)
         ]
-        earlier = [one for one in mates if known_earlier(one, study)]
-        latest = [one for one in earlier if all(one == two or known_earlier(two, one) for two in earlier)]
+        earlier = [one for one in mates if known_earlier(one, study, dated)]
+        latest = [one for one in earlier if all(one == two or known_earlier(two, one, dated) for two in earlier)]
         if study.prior is None:
             assert not latest
             continue
         prior = by_key[study.source, study.prior.study]
-        assert known_earlier(prior, study) and latest == [prior]
+        assert known_earlier(prior, study, dated) and latest == [prior]
         assert (study.prior.date, study.prior.images, study.prior.report) == (prior.date, prior.images, prior.report)
     assert counts.given == sum(study.prior is not None for study in made)
     assert sum(counts.to_json().values()) == len(studies)
-    assert counts.undated == sum(bool(study.patient) and moment(study) is None for study in studies)
+    unknown = [
+        study
+        for study in studies
+        if study.patient
+        and moment(study) is None
+        and ((study.source, study.patient) in dated or type(study.meta.get("encounter")) is not int)
+    ]
+    assert counts.undated == len(unknown)
 
 
 @given(histories(), st.randoms(use_true_random=False))
@@ -124,6 +136,13 @@ def test_what_was_found_never_leaks_and_is_found_once(studies):
     leaks.check_priors(train, others)
     again, twice = with_priors(made)
     assert again == made and (twice.kept, twice.given) == (counts.given, 0)
+
+
+def test_a_patient_without_any_date_is_ordered_by_the_numbers_that_the_set_gives():
+    first, second = case("b", meta={"encounter": 1}), case("a", meta={"encounter": 2})
+    assert found(second, first) == {"a": "b", "b": ""}
+    assert found(second, first, case("c", date="2090-01-01")) == {"a": "", "b": "", "c": ""}
+    assert found(case("b"), case("a")) == {"a": "", "b": ""}
 
 
 def test_studies_of_one_day_need_a_time_or_a_number():

@@ -14,7 +14,21 @@ from typing import Any
 import typer
 
 import wetread
-from wetread.cli import compare, demo, draft, evaluate, explain, label, phantom, reflect, rexrank, score, traces, train
+from wetread.cli import (
+    compare,
+    data,
+    demo,
+    draft,
+    evaluate,
+    explain,
+    label,
+    phantom,
+    reflect,
+    rexrank,
+    score,
+    traces,
+    train,
+)
 from wetread.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, WetreadError, WetreadWarning
 
 _INTERRUPTED = "interrupted; what a run folder holds is kept. The same command with the same --out continues there."
@@ -42,6 +56,7 @@ app.command("phantom")(phantom.run)
 app.command("reflect")(reflect.run)
 app.command("score")(score.run)
 app.command("traces")(traces.run)
+app.add_typer(data.app, name="data")
 app.add_typer(rexrank.app, name="rexrank")
 app.add_typer(train.app, name="train")
 

@@ -17,12 +17,12 @@ from wetread.records.report import (
 )
 from wetread.records.rollout import Generation, Prompt, Sampling, Turn
 from wetread.records.score import Metric, MetricSpec, Score
-from wetread.records.study import SEXES, VIEWS, Image, Pixels, Prior, Sex, Study, View
+from wetread.records.study import FRONTAL_FIRST, SEXES, VIEWS, Image, Pixels, Prior, Sex, Study, View
 from wetread.records.thought import Correction, Thought
 from wetread.records.trace import Trace
 
 __all__ = [
-    "CHANGES", "NOTICE", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "UNVERIFIED", "VIEWS",
+    "CHANGES", "FRONTAL_FIRST", "NOTICE", "PRESENCES", "SEVERITIES", "SEXES", "SIDES", "UNVERIFIED", "VIEWS",
     "Change", "Correction", "Document", "Draft", "Finding", "Generation", "Image", "InputConfig", "Inputs", "Metric", "MetricSpec", "ParseStatus", "Pixels",
     "Presence", "Prior", "Prompt", "Report", "Sampling", "Score", "Severity", "Sex", "Side", "Signature", "Study", "Thought", "Trace", "Turn", "View",
 ]  # fmt: skip

@@ -17,6 +17,8 @@ View = Literal["PA", "AP", "lateral", "unknown"]
 Sex = Literal["female", "male", "unknown"]
 VIEWS: tuple[View, ...] = get_args(View)
 SEXES: tuple[Sex, ...] = get_args(Sex)
+FRONTAL_FIRST: Mapping[View, int] = {"PA": 0, "AP": 1, "unknown": 2, "lateral": 3}
+"""Place of a view in the order of a study's images."""
 
 Pixels = NDArray[np.float32]
 """Grey values, shape (rows, columns), 0.0 to 1.0, where 1.0 is bone (bright) and 0.0 is air, whatever the file's photometry."""

@@ -27,6 +27,8 @@ LIST = "studies.jsonl"
 """Name of the list of studies within its folder."""
 DICOM = (".dcm", ".dicom")
 """Suffixes of DICOM files; every other file is a picture."""
+DEEP = ".deep"
+"""Ends the name, before its suffix, of a picture with more than 8 bits whose values do not fill their depth."""
 ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 """What whole pictures have at their end."""
 READERS = 16
@@ -109,6 +111,27 @@ def read(path: Path | str) -> list[Study]:
 
 def iterate(path: Path | str) -> Iterator[Study]:
     """Yield what ``read`` returns, one study at a time."""
+    for number, found in scan(path):
+        if found is None:
+            warnings.warn(
+                f"{LIST} line {number} is half written and left out; run the writing again to complete it.",
+                WetreadWarning,
+                stacklevel=2,
+            )
+            return
+        if isinstance(found, StudyError):
+            raise found
+        yield found
+
+
+def scan(path: Path | str) -> Iterator[tuple[int, Study | StudyError | None]]:
+    """Yield every line's number with its study, the error where it is none, or None for a half-written last line.
+
+    Raises
+    ------
+    MissingError
+        When there is no list.
+    """
     path = Path(path)
     listing = path if path.name == LIST else path / LIST
     if not listing.is_file():
@@ -119,19 +142,19 @@ def iterate(path: Path | str) -> Iterator[Study]:
     with listing.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
-                warnings.warn(
-                    f"{LIST} line {number} is half written and left out; run the writing again to complete it.",
-                    WetreadWarning,
-                    stacklevel=2,
-                )
+                yield number, None
                 return
-            study = _study(line, number)
-            if study.id in seen:
-                raise StudyError(
-                    f"{LIST} line {number}: the study {study.id} is listed twice; remove one of the lines."
-                )
+            try:
+                study = attach(_study(line, number), listing.parent)
+                if study.id in seen:
+                    raise StudyError(
+                        f"{LIST} line {number}: the study {study.id} is listed twice; remove one of the lines."
+                    )
+            except StudyError as error:
+                yield number, error
+                continue
             seen.add(study.id)
-            yield attach(study, listing.parent)
+            yield number, study
 
 
 def choose(studies: Iterable[Study], split: str, limit: int = 0) -> list[Study]:
@@ -239,7 +262,8 @@ def load_pixels(root: Path, name: str) -> Pixels:
     """Return the grey values of one image file, shape (rows, columns), float32 in 0..1, bright = dense.
 
     PNG and other pictures are divided by the greatest value of their depth, so that what was written is what is read;
-    DICOM goes through rescale, window and photometric interpretation.
+    DICOM goes through rescale, window and photometric interpretation. A picture whose name ends in ``.deep`` before its suffix
+    holds values of a detector that do not fill their depth: it is scaled as ``studies.open_study`` scales it.
 
     Raises
     ------
@@ -251,6 +275,10 @@ def load_pixels(root: Path, name: str) -> Pixels:
         from wetread.studies.dicom import read_dicom  # pydicom is slow to import
 
         return read_dicom(path, name=name).pixels
+    if path.stem.endswith(DEEP):
+        from wetread.studies.pictures import read_picture  # the other pictures do not need it
+
+        return read_picture(path, name=name, force=True).pixels
     try:
         with PilImage.open(path) as picture:
             deep = picture.mode in ("I;16", "I;16B", "I")

@@ -328,16 +328,16 @@ def column(name: str) -> str:
 def _meta(ref: str, draft: str) -> dict[str, Any]:
     meta = {column(name): value for name, value in (json.loads(draft) | json.loads(ref)).items()}
     if "age" in meta and "age_band" not in meta:
-        band = _age_band(meta["age"])
+        band = age_band(meta["age"])
         if band:
             meta["age_band"] = band
     return meta
 
 
-def _age_band(age: Any) -> str:
+def age_band(age: Any) -> str:
     """Return the band of an age in years, empty when it is none.
 
-    >>> _age_band(64), _age_band("80"), _age_band("old")
+    >>> age_band(64), age_band("80"), age_band("old")
     ('40-64', '80+', '')
     """
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wetread.errors import MissingError, Refused, StudyError, WetreadError, nearest
-from wetread.records import Image, Pixels, Study, View
+from wetread.records import FRONTAL_FIRST, Image, Pixels, Study, View
 from wetread.studies.anonymise import DEFAULT_KEY
 from wetread.studies.dicom import looks_like_dicom, peek, read_dicom
 from wetread.studies.dicom_header import Header
@@ -38,7 +38,6 @@ _NOT_IMAGE_NAMES = frozenset({"readme", "license", "licence", "copying", "notice
                               "dicomdir", "thumbs.db", "desktop.ini", "lockfile"})  # fmt: skip
 _IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp",
                              ".gif", ".jp2", ".dic"})  # fmt: skip
-_FRONTAL_FIRST: dict[View, int] = {"PA": 0, "AP": 1, "unknown": 2, "lateral": 3}
 
 
 @dataclass(frozen=True)
@@ -344,7 +343,7 @@ def _groups_opened(files: Sequence[_File], force: bool, key: bytes) -> Iterator[
     names = _names([file.name for file in files])
     by_file = dict(zip(map(id, files), names, strict=True))
     for group, members in groups.items():
-        members.sort(key=lambda member: _FRONTAL_FIRST[member[0]])  # stable: the order found within a view
+        members.sort(key=lambda member: FRONTAL_FIRST[member[0]])  # stable: the order found within a view
         yield from _group(group, [file for _, file in members], by_file, force, key)
 
 

@@ -4,6 +4,7 @@ What orders studies
 -------------------
 Their ``date``, an ISO date that may have a time (``2090-01-31`` or ``2090-01-31T10:30``). Two studies of one day are told
 apart by their times where both have one, else by ``meta["encounter"]``, the patient's how many-th study, where both have that.
+Where none of a patient's studies has a date, as in CheXpert Plus, ``meta["encounter"]`` alone orders them.
 Ids and the order of the list say nothing of time, and are never used.
 """
 
@@ -35,7 +36,7 @@ class PriorCount:
     first: int = 0
     """Have no earlier study."""
     undated: int = 0
-    """Have no date, or one that is no ISO date; they are no priors either."""
+    """Have no date, or one that is no ISO date, and no other order; they are no priors either."""
     unnamed: int = 0
     """Have no patient."""
     unordered: int = 0
@@ -104,7 +105,7 @@ def with_priors(studies: Iterable[Study]) -> tuple[list[Study], PriorCount]:
     places: dict[tuple[str, ...], int] = {}
     for place, study in enumerate(studies):
         places.setdefault(_key(study), place)
-    timed = {place: when for place in places.values() if (when := _when(studies[place])) is not None}
+    timed = _timed({place: studies[place] for place in places.values()})
     groups: dict[Any, list[int]] = defaultdict(list)
     for place in timed:
         if patient := patient_key(studies[place]):
@@ -192,10 +193,18 @@ def _latest(places: Sequence[int], timed: Mapping[int, _When]) -> int | None:
     return last if last is not None and all(p == last or timed[p].before(timed[last]) for p in places) else None
 
 
-def _when(study: Study) -> _When | None:
-    moment, encounter = _moment(study.date), study.meta.get("encounter")
-    whole = encounter if isinstance(encounter, int) and not isinstance(encounter, bool) else None
-    return moment and replace(moment, encounter=whole)
+def _timed(studies: Mapping[int, Study]) -> dict[int, _When]:
+    """Return when each study was taken; those of which nothing is known are left out."""
+    dated = {patient_key(study) for study in studies.values() if _moment(study.date)}
+    found = {}
+    for place, study in studies.items():
+        moment, encounter = _moment(study.date), study.meta.get("encounter")
+        whole = encounter if isinstance(encounter, int) and not isinstance(encounter, bool) else None
+        if moment is not None:
+            found[place] = replace(moment, encounter=whole)
+        elif whole is not None and patient_key(study) not in dated:
+            found[place] = _When(datetime.date.min, None, whole)  # one day for all: the encounter tells them apart
+    return found
 
 
 def _moment(text: str) -> _When | None:

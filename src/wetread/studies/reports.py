@@ -30,6 +30,8 @@ from wetread.studies.texts import BOM, check, empty
 Role = Literal["references", "drafts"]
 IDS = (*ID_COLUMNS, "dicom_id")
 """Names of the column with the id, compared without regard to case; the first that is there counts."""
+IMAGES = ("images", "image", "image_paths", "image_path", "path")
+"""Names of the column with the images' paths, the first that is there counts."""
 PREDICTION = "model_prediction"
 """Where ReXrank's JSON holds the draft."""
 SUFFIXES = (".jsonl", ".csv", ".json")
@@ -55,6 +57,8 @@ class Entry(NamedTuple):
     """Kind of problem (``unreadable``, ``no_id``, ``non_text``), empty when it can be used."""
     reason: str = ""
     """The problem in words."""
+    images: tuple[str, ...] = ()
+    """Paths of the images, where a column names them; a text is cut at ``;`` and ``|``."""
 
 
 def open_entries(
@@ -201,7 +205,13 @@ def _entry(line: int, record: Mapping[str, Any], role: Role, read: Callable[[str
         return Entry(line, study.encode("utf-8", "replace").decode(), Report(), meta, "non_text", "half a character")
     except ValueError as error:
         return Entry(line, study, Report(), meta, "non_text", str(error))
-    return Entry(line, study, report, meta)
+    return Entry(line, study, report, meta, images=_images(names))
+
+
+def _images(names: Mapping[str, Any]) -> tuple[str, ...]:
+    held = next((names[name] for name in IMAGES if name in names), None)
+    paths = held if isinstance(held, list) else held.replace("|", ";").split(";") if isinstance(held, str) else []
+    return tuple(path.strip() for path in paths if isinstance(path, str) and path.strip())
 
 
 def _report(names: Mapping[str, Any], role: Role, read: Callable[[str], Report]) -> Report:

@@ -121,7 +121,7 @@ def written(entries: Mapping[str, Mapping[str, Any]], predictions: Mapping[str, 
 def _study(name: str, entry: Mapping[str, Any], root: Path, force: bool) -> Study:
     found: list[Study] = []
     problems: list[str] = []
-    for path, view in _paths(name, entry):
+    for path, view in image_paths(name, entry):
         try:
             study = open_study(root / path, force=force)
         except WetreadError as error:
@@ -149,8 +149,14 @@ def _study(name: str, entry: Mapping[str, Any], root: Path, force: bool) -> Stud
     )
 
 
-def _paths(name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return paths with their views, the key image first, then frontal before lateral."""
+def image_paths(name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the paths of an entry's images with their views, the key image first, then frontal before lateral.
+
+    Raises
+    ------
+    StudyError
+        They are no list of paths, or one is absolute or leads out of its folder.
+    """
     paths = entry.get(IMAGES)
     paths = [paths] if isinstance(paths, str) else paths
     key = entry.get("key_image_path")

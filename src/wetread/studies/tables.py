@@ -16,13 +16,18 @@ labeler reads.
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from wetread.errors import StudyError, UsageError, nearest
 from wetread.records import Report
@@ -38,6 +43,11 @@ SUFFIXES = (".csv", ".jsonl")
 """Kinds of table that can be read."""
 LONGEST_FIELD = 2**24
 """Most characters of one CSV field; more are taken for a quotation mark that is never closed."""
+
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+)  # fmt: skip
+"""How ``zipfile`` fails on archives that are damaged, encrypted or packed in a way it does not know."""
 
 
 @dataclass(frozen=True)
@@ -192,16 +202,17 @@ def open_table(path: Path, column: str | None = None) -> ReportTable:
 def csv_rows(path: Path, moved: Callable[[int], None] = lambda position: None) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file that are not blank, each with the line on which it begins.
 
-    ``moved`` is called with the bytes read so far.
+    ``moved`` is called with the bytes read so far. A file that ends in ``.gz``, or in ``.zip`` with one table in it, is
+    unpacked while it is read.
 
     Raises
     ------
     StudyError
-        The quotes are broken or it is not UTF-8; names the line.
+        The quotes are broken, it is not UTF-8, or what it is packed in is damaged; names the line.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     line = 1
-    with path.open("rb") as file:
+    with _unpacked(path) as file:
         rows = csv.reader(TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
         try:
             for row in rows:
@@ -215,8 +226,41 @@ def csv_rows(path: Path, moved: Callable[[int], None] = lambda position: None) -
                 "in double quotes, and double those within."
             ) from error
         except UnicodeDecodeError:
-            with path.open("rb") as raw:
+            with _unpacked(path) as raw:
                 raise not_utf8(path.name, raw) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
+            raise StudyError(
+                f"{path.name}, line {line}: damaged or cut short ({str(error) or 'it ends too early'}); fetch it again."
+            ) from error
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, or what is packed in it."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        with gzip.open(path, "rb") as file:
+            yield file  # type: ignore[misc]
+    elif suffix == ".zip":
+        with _member(path) as member:
+            yield member
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _member(path: Path) -> IO[bytes]:
+    """Open the one table of an archive."""
+    try:
+        pack = zipfile.ZipFile(path)
+        names = [name for name in pack.namelist() if name.lower().endswith(".csv") and "/." not in f"/{name}"]
+        if len(names) == 1:
+            return pack.open(names[0])
+    except DAMAGED_ZIP as error:
+        raise StudyError(
+            f"{path.name}: no readable archive ({error or type(error).__name__}); fetch it again."
+        ) from error
+    raise StudyError(f"{path.name}: {len(names)} tables in it; unpack it and leave one.")
 
 
 class JsonObject(dict[str, Any]):
