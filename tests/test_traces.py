@@ -317,7 +317,7 @@ def test_what_is_reported_may_be_spoken_of():
 
 
 def test_walks_say_what_is_not_there_as_they_are_asked_to():
-    tree = prune([[*extract("Pleural effusion.")]] * 9)
+    tree = prune([[*extract("Pleural effusion. Scoliosis.")]] * 9)
     source = check.Source(extract("Left pleural effusion. No pneumothorax."), True)
     every, none = Guide(tree, False, "every"), Guide(tree, False, "none")
     said = understand(rules.write("s", source.findings, Guide(tree, False)), every)

@@ -67,11 +67,12 @@ def test_any_text_can_be_read_as_a_walk_or_a_critique(text):
     critique.read(text)
 
 
-def test_every_writes_all_that_is_looked_for():
+def test_every_denies_what_a_report_claims_somewhere_and_a_whole_tree_denies_all():
     tree = prune([[Finding("scoliosis")]], least=1)
     text = walk.write([Finding("pneumothorax", side="left")], tree, negatives="every")
     read = walk.read(text, tree).findings
-    assert {f.name for f in read} == set(tree.names)
+    assert {f.name for f in read} == {"pneumothorax", "scoliosis"} == tree.asked | {"pneumothorax"}
+    assert {f.name for f in walk.read(walk.write([], whole(), negatives="every"), whole()).findings} == set(whole().names)
     assert [f.name for f in read if f.presence == "present"] == ["pneumothorax"]
     assert "scoliosis no" in text and "pneumothorax yes left" in text
 

@@ -51,6 +51,15 @@ class Tree:
         """Findings that are looked for, in walking order."""
         return tuple(name for branch in self.branches for name in branch.names)
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """Findings that a walk of everything denies where they are not: those that the counted reports claim somewhere.
+
+        Where no report claims a finding, such as one that stays because it is urgent, a denial would be the same in all of them:
+        a model learns nothing from it but to reassure. A tree that was not pruned asks for all.
+        """
+        return frozenset(name for name in self.names if not self.reports or self.counts.get(name))
+
     def __contains__(self, name: object) -> bool:
         return any(name in branch.names for branch in self.branches)
 

@@ -68,7 +68,7 @@ def write(
     tree
         What is looked for, and in which order; None: one line, in the order of the report that the findings come from.
     negatives
-        What of that which is not there is written; ``every`` needs a tree.
+        What of that which is not there is written; ``every`` needs a tree, and denies what it asks for (``Tree.asked``).
 
     >>> from wetread.knowledge.pruning import Tree, whole
     >>> from wetread.knowledge.tree import Branch
@@ -88,13 +88,14 @@ def write(
         if negatives != "none" or one.presence != "absent" or one.change == "resolved":
             by_name.setdefault(one.name, []).append(one)
     lines = []
+    denied = tree.asked if negatives == "every" else frozenset()
     for branch in tree.branches:
-        said = [words for name in branch.names for words in _words(by_name.pop(name, []), name, negatives)]
+        said = [words for name in branch.names for words in _words(by_name.pop(name, []), name, deny=name in denied)]
         lines.append(f"{branch.title}: {'; '.join(said) or CLEAR}")
     rest = [
         words
         for name in sorted(by_name, key=lambda name: list(known.findings).index(name) if name in known else -1)
-        for words in _words([one for one in by_name[name] if not _plain(one)], name, "said")
+        for words in _words([one for one in by_name[name] if not _plain(one)], name)
     ]
     return "\n".join([*lines, f"{OTHER}: {'; '.join(rest)}"] if rest else lines)
 
@@ -107,8 +108,8 @@ def ordered(findings: Iterable[Finding], tree: Tree | None) -> list[Finding]:
     return sorted(findings, key=lambda f: (place.get(f.name, len(place)), _ORDER[f.presence], f.side, f.location))
 
 
-def _words(said: Sequence[Finding], name: str, negatives: Negatives) -> Iterator[str]:
-    if not said and negatives == "every":
+def _words(said: Sequence[Finding], name: str, *, deny: bool = False) -> Iterator[str]:
+    if not said and deny:
         yield item(Finding(name, "absent"))
     for one in sorted(said, key=lambda f: (_ORDER[f.presence], f.side, f.location)):
         yield item(one)

@@ -134,9 +134,9 @@ def _perception(seen: Sequence[Finding], source: Source, guide: Guide) -> Iterat
     if added and not found:
         yield f"findings: more than the report says: {'; '.join(map(phrase, added))}"
     denied = {f.name for f in source.findings if f.presence == "absent"}
-    asked = guide.tree.names if guide.tree and guide.negatives == "every" else ()
-    if guide.tree is not None and guide.negatives == "every":
-        missing = [name for name in guide.tree.names if name not in {f.name for f in seen}]
+    asked = guide.tree.asked if guide.tree and guide.negatives == "every" else frozenset()
+    if guide.tree is not None and asked:
+        missing = [name for name in guide.tree.names if name in asked and name not in {f.name for f in seen}]
         if missing:
             yield f"denials: it says nothing of {', '.join(missing[:3])}"
     if guide.negatives == "none":

@@ -39,7 +39,7 @@ with a name of this list where one fits, and no other words: {names}
 DENIALS: Mapping[Negatives, str] = {
     "none": "Never write what is not there.",
     "said": 'Write "NAME no" only for what the report denies.',
-    "every": 'Write "NAME no" for every name of the list that the report does not claim, each in its region.',
+    "every": 'Write "NAME no" for every name that stands behind a region and that the report does not claim.',
 }
 """What is asked for of that which is not there."""
 
@@ -100,12 +100,13 @@ def messages(question: Question, guide: Guide) -> list[dict[str, str]]:
     if guide.tree is None:
         lines.append(WITHOUT_TREE)
     else:
-        regions = "\n".join(f"- {branch.title}" for branch in guide.tree.branches)
+        asked = guide.tree.asked if guide.negatives == "every" else frozenset()
+        regions = [
+            (branch.title, ", ".join(name for name in branch.names if name in asked)) for branch in guide.tree.branches
+        ]
         lines.append(
             WITH_TREE.format(
-                regions="\n".join(f"- {branch.title}: {', '.join(branch.names)}" for branch in guide.tree.branches)
-                if guide.negatives == "every"
-                else regions,
+                regions="\n".join(f"- {title}: {names}" if names else f"- {title}" for title, names in regions),
                 names=", ".join(guide.tree.names),
                 denials=DENIALS[guide.negatives],
             )
