@@ -167,6 +167,7 @@ def test_a_bare_command_shows_its_help(capsys):
     [
         ("tiny.image_size=100", "multiple of 32"),
         ("tiny.text_layers=0", "at least 1"),
+        ("tiny.text_heads=5", "even parts"),
         ("tiny.vocabulary=10", "at least 300"),
         ("optim.micro_batch=3", "does not divide"),
         ("style=foo", "foo"),

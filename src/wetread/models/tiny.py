@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wetread.errors import ConfigError
+
 PAD, BOS, EOS, IMAGE, USER, ASSISTANT, UNK = "<pad>", "<s>", "</s>", "<image>", "<user>", "<assistant>", "<unk>"
 SPECIAL = (PAD, BOS, EOS, IMAGE, USER, ASSISTANT, UNK)
 
@@ -51,6 +53,21 @@ class TinyConfig:
     """Most entries of the byte-level BPE vocabulary trained on the reports."""
     max_positions: int = _size(768, 64, 32768, 1)
     """Longest sequence, image tokens included."""
+    text_heads: int = _size(0, 0, 128, 1)
+    """Attention heads of each layer, which divide its width; 0: one for every 64 of the width. More, smaller ones learn sooner to
+    carry findings from a thought over into the report."""
+
+    def __post_init__(self) -> None:
+        if self.text_width % (2 * self.heads):
+            raise ConfigError(
+                f"tiny.text_heads={self.heads} does not divide tiny.text_width={self.text_width} into even parts; "
+                f"set a divisor of {self.text_width // 2}, or 0."
+            )
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of each layer."""
+        return self.text_heads or max(1, self.text_width // 64)
 
 
 def build_tokenizer(texts: Iterable[str], config: TinyConfig) -> Any:
@@ -125,8 +142,8 @@ def build_model(tokenizer: Any, config: TinyConfig, *, seed: int, slots: Slots |
         hidden_size=config.text_width,
         intermediate_size=3 * config.text_width,
         num_hidden_layers=config.text_layers,
-        num_attention_heads=max(1, config.text_width // 64),
-        num_key_value_heads=max(1, config.text_width // 64),
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
         max_position_embeddings=config.max_positions,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
