@@ -21,12 +21,12 @@ from ablation import chains, command, med_arms
 from ablation.med_arms import CONSISTENT, RL_DIRECT, RL_REASONED, RL_REFLECTED, Plan
 
 FULL = Plan(
-    pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=4500, base=2000,
+    pretrain=12000, studies=9000, train=3000, prior_share=0.45, seeds=(0, 1, 2), warmup=4500, base=2000, shape={"text_layers": 4, "text_heads": 4},
     steps={"direct": 1000, "labelled": 800, "free": 700, "tree": 650, "knows": 550, "shuffled": 650, "closer": 500, "half": 350, "full": 250},
     rl={RL_DIRECT: (100, 100), RL_REASONED: (60, 60), RL_REFLECTED: (60, 60), CONSISTENT: (60, 0)}, test_limit=600,
 )  # fmt: skip
 QUICK = Plan(
-    pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=30,
+    pretrain=700, studies=900, train=300, prior_share=0.45, seeds=(0, 1, 2), warmup=60, base=30, shape={"text_heads": 4},
     steps={"direct": 20, "labelled": 20, "free": 20, "tree": 20, "knows": 20, "shuffled": 20, "closer": 20, "half": 10, "full": 10},
     rl={RL_DIRECT: (2, 2), RL_REASONED: (2, 2), RL_REFLECTED: (2, 2), CONSISTENT: (2, 0)}, looks=16, test_limit=40, resamples=300,
 )  # fmt: skip

@@ -69,13 +69,15 @@ class Plan:
     """Steps in which the tower learns labels."""
     base: int
     """SFT steps of the base, half of whose samples are asked for the report alone."""
+    shape: Mapping[str, int]
+    """Shape of the policy where it is not the recipe's."""
     steps: Mapping[str, int]
     """Training to its SFT steps, so that arms take the same processor time."""
     rl: Mapping[str, tuple[int, int]]
     """Arm of RL to its GRPO steps: of step 1, and of step 2."""
-    negatives: str = "none"
-    """What of that which is not there a walk says."""
-    mix: Mapping[str, Any] = field(default_factory=lambda: {"right": None})
+    negatives: str = "every"
+    """What of that which is not there a walk of a tree says."""
+    mix: Mapping[str, Any] = field(default_factory=lambda: {"draws": 1, "right": None})
     """How reflections are mixed: first passes without an error as often as they are, or a model corrects too much."""
     test_limit: int = 0
     """Test studies scored of each site group; 0: all."""
@@ -88,7 +90,7 @@ class Plan:
     resamples: int = 2000
     """Bootstrap resamples."""
     inputs: Mapping[str, Any] = field(
-        default_factory=lambda: {"prior": "both", "prior_sections": "all", "closer": "again"}
+        default_factory=lambda: {"prior": "report", "prior_sections": "impression", "closer": "again"}
     )
     """What the policies are shown beside the frontal image."""
 
@@ -116,7 +118,7 @@ THINKS: Mapping[str, str] = {
 def trainings(plan: Plan) -> Iterator[Training]:
     """Yield every training; settings that are not named here are those of the recipe ``phantom``."""
     sft = step("sft")
-    tiny = {**sft["tiny"], "warmup_steps": plan.warmup, "max_positions": 2048}
+    tiny = {**sft["tiny"], "warmup_steps": plan.warmup, "max_positions": 2048, **plan.shape}
     both = {"style": "reasoned", "plain": 0.5, "inputs": plan.inputs}
     yield Training(BASE, "sft", "", {**long(sft, plan.base), "tiny": tiny, **both}, ("base-lessons",))
     sft = {**sft, "optim": {**sft["optim"], "batch": plan.batch}}
@@ -153,7 +155,8 @@ def _looked_at(plan: Plan, settings: Mapping[str, Any], steps: int) -> dict[str,
 def jobs(plan: Plan, out: Path) -> list[Job]:
     """Return all jobs: the base and the traces, and for each seed the chains of trainings with what is scored of them."""
     make = Tasks(plan, out)
-    base = [make.traces("base-lessons", PRETRAIN), make.train(BASE)]
+    lessons = {"do": "prime", "data": str(out / PRETRAIN), "limit": 0, "out": str(out / "base-lessons")}
+    base = [lessons, make.train(BASE)]
     made = [job(out, BASE, base, threads=2), job(out, "traces", [make.traces(name, DATA) for name in TRACES], BASE)]
     for seed in plan.seeds:
         for name, tasks, after in make.chains(seed):
@@ -226,16 +229,11 @@ class Tasks:
         return shared(self.out).get(name) or place(self.out, name, seed)
 
     def traces(self, name: str, data: str) -> dict[str, Any]:
-        """Return the task of writing traces; the base's have neither tree nor knowledge, so that it favours no walk."""
-        how = TRACES.get(name, TRACES["traces-free"])
-        limit = self.plan.train if data == DATA else 0
-        common = {
-            "data": str(self.out / data),
-            "limit": limit,
-            "negatives": self.plan.negatives,
-            "out": str(self.out / name),
-        }
-        return {"do": "trace", **how, **common}
+        """Return the task of writing traces; without a tree there is nothing to ask for, and what is not there is left out."""
+        how = TRACES[name]
+        negatives = self.plan.negatives if how["tree"] != "none" else "none"
+        common = {"data": str(self.out / data), "limit": self.plan.train, "out": str(self.out / name)}
+        return {"do": "trace", **how, "negatives": negatives, **common}
 
     def reflections(self, name: str, start: str, seed: int) -> dict[str, Any]:
         """Return the task of writing reflections on the first passes of the training ``start``."""

@@ -6,6 +6,7 @@ of their own. What a draft without a thought perceives is what its report claims
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any
 
 from ablation import measure
 from wetread import prompts
-from wetread.knowledge import extract
+from wetread.knowledge import extract, walk
 from wetread.knowledge.pruning import shuffled
+from wetread.knowledge.tree import Branch
 from wetread.models import Model, open_model
 from wetread.prompts import Guide
-from wetread.records import Draft, Sampling, Study, Thought
+from wetread.prompts.reasoned import understand
+from wetread.records import Draft, Report, Sampling, Study, Thought, Trace
 from wetread.runs import evaluate
-from wetread.runs.store import RunFolder
+from wetread.runs.store import RunFolder, write_atomic
 from wetread.studies import folder
-from wetread.traces import reflecting, writing
+from wetread.traces import check, reflecting, writing
 
 FIRST, BEST = "first", "best"
 """Folders beside a system's own for its first passes, and for the better of two of them."""
@@ -37,6 +40,33 @@ def trace(task: Mapping[str, Any]) -> None:
         tree = shuffled(tree, task["shuffle"])
     how = writing.How(Guide(tree, task["knowledge"], task["negatives"]))
     writing.write(studies, how, RunFolder.open(Path(task["out"]), "traces", writing.config(how, task["data"], "train")))
+
+
+def prime(task: Mapping[str, Any]) -> None:
+    """Write into ``out`` what the base is to think before the training reports of ``data``, in no tree's order and with no knowledge.
+
+    Half of the studies have a list of what is there, as the report goes; the others a checklist by the alphabet, of all that
+    reports claim, with yes and no. So the base can name findings and answer for each, as a pretrained model can, and
+    favours no walk.
+    """
+    studies = folder.choose(folder.read(Path(task["data"])), "train", task["limit"])
+    tree = writing.tree_of("pruned", studies, LEAST)
+    assert tree is not None
+    checklist = replace(tree, branches=(Branch("all", walk.SEEN, tuple(sorted(tree.asked))),))
+    guide = Guide(None, knowledge=False, negatives="every")
+    run = RunFolder.open(Path(task["out"]), "prime", {"data": task["data"], "limit": task["limit"]})
+    if run.done("primed"):
+        return
+    made = []
+    for number, study in enumerate(study for study in studies if study.report):
+        found = extract(study.report or Report())
+        shown = found if study.prior else tuple(map(check.timeless, found))
+        text = walk.write(shown, checklist, negatives="every") if number % 2 else walk.write(shown, None, negatives="none")
+        report = writing.digest((study.report or Report()).text)
+        made.append(Trace(study.id, report, writing.guide_digest(guide), "prime", understand(text, guide)))
+    write_atomic(run.path / writing.GUIDE, json.dumps(guide.to_json()) + "\n")
+    run.lines(writing.LINES).append(*(one.to_json() for one in made))
+    run.event("primed", lessons=len(made))
 
 
 def reflect(task: Mapping[str, Any]) -> None:

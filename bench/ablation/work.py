@@ -59,6 +59,7 @@ DO = {
     "train": train,
     "plant": plant,
     "score": score,
+    "prime": thinking.prime,
     "trace": thinking.trace,
     "reflect": thinking.reflect,
     "think": thinking.think,
