@@ -2,7 +2,7 @@
 
 First passes are sampled from the model that will learn to correct them, held against the report by ``differences``, and put
 before the accepted trace of the study, whose thought and report are the target. Some first passes without an error are kept,
-with "no error" and themselves as the target: a model that sees errors alone learns that a second look always changes something.
+with "no error" as the target: a model that sees errors alone learns that a second look always changes something.
 """
 
 from __future__ import annotations
