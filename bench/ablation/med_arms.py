@@ -157,7 +157,7 @@ def jobs(plan: Plan, out: Path) -> list[Job]:
     make = Tasks(plan, out)
     lessons = {"do": "prime", "data": str(out / PRETRAIN), "limit": 0, "out": str(out / "base-lessons")}
     base = [lessons, make.train(BASE)]
-    made = [job(out, BASE, base, threads=2), job(out, "traces", [make.traces(name, DATA) for name in TRACES], BASE)]
+    made = [job(out, BASE, base, threads=2), job(out, "traces", [make.traces(name) for name in TRACES], BASE)]
     for seed in plan.seeds:
         for name, tasks, after in make.chains(seed):
             made.append(job(out, f"seed{seed}-{name}", tasks, after))
@@ -228,11 +228,11 @@ class Tasks:
         """Return the folder of traces, which all seeds share, or of a seed's reflections."""
         return shared(self.out).get(name) or place(self.out, name, seed)
 
-    def traces(self, name: str, data: str) -> dict[str, Any]:
+    def traces(self, name: str) -> dict[str, Any]:
         """Return the task of writing traces; without a tree there is nothing to ask for, and what is not there is left out."""
         how = TRACES[name]
         negatives = self.plan.negatives if how["tree"] != "none" else "none"
-        common = {"data": str(self.out / data), "limit": self.plan.train, "out": str(self.out / name)}
+        common = {"data": str(self.out / DATA), "limit": self.plan.train, "out": str(self.out / name)}
         return {"do": "trace", **how, "negatives": negatives, **common}
 
     def reflections(self, name: str, start: str, seed: int) -> dict[str, Any]:

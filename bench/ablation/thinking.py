@@ -49,14 +49,14 @@ def prime(task: Mapping[str, Any]) -> None:
     reports claim, with yes and no. So the base can name findings and answer for each, as a pretrained model can, and
     favours no walk.
     """
+    run = RunFolder.open(Path(task["out"]), "prime", {"data": task["data"], "limit": task["limit"]})
+    if run.done("primed"):
+        return
     studies = folder.choose(folder.read(Path(task["data"])), "train", task["limit"])
     tree = writing.tree_of("pruned", studies, LEAST)
     assert tree is not None
     checklist = replace(tree, branches=(Branch("all", walk.SEEN, tuple(sorted(tree.asked))),))
     guide = Guide(None, knowledge=False, negatives="every")
-    run = RunFolder.open(Path(task["out"]), "prime", {"data": task["data"], "limit": task["limit"]})
-    if run.done("primed"):
-        return
     made = []
     for number, study in enumerate(study for study in studies if study.report):
         found = extract(study.report or Report())
